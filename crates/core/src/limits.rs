@@ -1,0 +1,49 @@
+//! Bounds of the machine, each with its reason. Bounds of keys, values and queries are in
+//! [`willow_model::limits`].
+
+/// Bytes of a client-chosen request id: enough for a UUID, a trace id or a path, small enough to keep a million.
+pub const REQUEST_ID_BYTES: usize = 128;
+/// How long a request id is remembered, ms: longer than any client retries one request.
+pub const REQUEST_ID_RETENTION_MS: u64 = 10 * 60 * 1000;
+/// Request ids remembered at once; the oldest leave first.
+pub const REQUEST_IDS: usize = 1_000_000;
+/// Timers fired by one batch; more make machine time wait, so that one entry never stops the machine for long.
+pub const TIMERS_PER_BATCH: usize = 4096;
+/// Shortest lease, ms: below this a heartbeat at a third of it is lost in network jitter.
+pub const LEASE_MIN_MS: u64 = 100;
+/// Longest lease, ms (24 h): a lease is for liveness, not for keeping.
+pub const LEASE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// Lease where none is asked for, ms.
+pub const LEASE_DEFAULT_MS: u64 = 30_000;
+/// Longest wait of one request, ms (5 min): proxies cut longer ones anyway.
+pub const WAIT_MAX_MS: u64 = 5 * 60 * 1000;
+/// Waiting commands at once in one machine.
+pub const WAITERS: usize = 100_000;
+/// Locks of one atomic acquire.
+pub const LOCKS_PER_ACQUIRE: usize = 64;
+/// Locks one session may hold.
+pub const LOCKS_PER_SESSION: usize = 10_000;
+/// Permits of a semaphore.
+pub const PERMITS_MAX: u32 = 1_000_000;
+/// Bytes of an owner, consumer, reason or content type.
+pub const LABEL_BYTES: usize = 256;
+/// Items of one batch call.
+pub const BATCH_ITEMS: usize = 1000;
+/// Longest delay, backoff or expiry of an item, ms (366 days).
+pub const ITEM_DELAY_MAX_MS: u64 = 366 * 24 * 60 * 60 * 1000;
+/// Standing pauses of one queue: each is evaluated for each new channel.
+pub const PAUSES_PER_QUEUE: usize = 64;
+/// Tolerations of one dequeue.
+pub const TOLERATIONS: usize = 32;
+/// Taints of one channel.
+pub const TAINTS: usize = 32;
+/// Metadata pairs of one channel.
+pub const METADATA_PAIRS: usize = 32;
+/// Rules of a machine.
+pub const RULES: usize = 1_000_000;
+/// Overrides of a machine.
+pub const OVERRIDES: usize = 1_000_000;
+/// Unsaved rules of one what-if explain.
+pub const WHAT_IF_RULES: usize = 100;
+/// Rows a background action (queue delete, purge, redrive) handles in one apply.
+pub const ROWS_PER_STEP: usize = 1000;
