@@ -4,8 +4,17 @@
 #![warn(missing_docs)]
 
 pub mod ast;
+mod check;
 mod error;
 pub mod eval;
+#[cfg(any(test, feature = "testing"))]
+pub mod naive;
+mod position;
+pub mod index;
+mod trie;
 
 pub use ast::{Direction, Filter, KeyCount, Missing, Op, OrderBy, Pick, Query, TypeSet};
 pub use error::Error;
+pub use position::Position;
+pub use index::{Index, Options};
+pub use trie::PatternTrie;
