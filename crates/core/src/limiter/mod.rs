@@ -45,28 +45,33 @@ impl Limiter {
 
     // What the Queue uses, within its own apply.
 
-    /// Counts one more item in flight on the counter of these key values (the channel's, plus
-    /// `_willow_queue_name`), if every bucket allows; else names the bucket to park under: the
-    /// first that is full or has a line. Never waits. The amount is part of `CounterView::held`.
-    pub(crate) fn claim(&mut self, _key_values: &KeyValues, _cx: &mut Context) -> Result<(), BucketId> {
+    // FOUNDER'S NOTE (delete when read): items have a `weight` since 08:44; hence the amounts here.
+
+    /// Counts an item of this weight in flight on the counter of these key values (the channel's,
+    /// plus `_willow_queue_name`), if every bucket allows; else names the bucket to park under: the
+    /// first that has no room for the weight, or has a line. Never waits. The amount is part of
+    /// `CounterView::held`.
+    pub(crate) fn claim(&mut self, _key_values: &KeyValues, _weight: u64, _cx: &mut Context) -> Result<(), BucketId> {
         Ok(())
     }
-    /// Takes one item in flight off again, then serves whoever waits for the room.
-    pub(crate) fn unclaim(&mut self, _key_values: &KeyValues, _cx: &mut Context) {}
-    /// All that would deny a claim, to explain.
-    pub(crate) fn blocking(&self, _key_values: &KeyValues, _now_ms: u64) -> Vec<Blocking> {
+    /// Takes the weight of an item in flight off again, then serves whoever waits for the room.
+    pub(crate) fn unclaim(&mut self, _key_values: &KeyValues, _weight: u64, _cx: &mut Context) {}
+    /// All that would deny a claim of this weight, to explain.
+    pub(crate) fn blocking(&self, _key_values: &KeyValues, _weight: u64, _now_ms: u64) -> Vec<Blocking> {
         vec![]
     }
-    /// From now on, tell when this bucket gains room (or vanishes, or loses its line).
-    pub(crate) fn watch(&mut self, _bucket: BucketId) {}
+    /// From now on, tell when this bucket has room for `weight` (or vanishes, or loses its line).
+    /// A bucket may be watched for several weights at once; each (bucket, weight) is one watch.
+    pub(crate) fn watch(&mut self, _bucket: BucketId, _weight: u64) {}
     /// No longer.
-    pub(crate) fn unwatch(&mut self, _bucket: BucketId) {}
-    /// Would a claim of one pass this bucket? True for a bucket that is not there.
-    pub(crate) fn has_room(&self, _bucket: BucketId) -> bool {
+    pub(crate) fn unwatch(&mut self, _bucket: BucketId, _weight: u64) {}
+    /// Would a claim of this weight pass this bucket? True for a bucket that is not there.
+    pub(crate) fn has_room(&self, _bucket: BucketId, _weight: u64) -> bool {
         true
     }
-    /// Watched buckets that gained room since the last call, in the order they did, each once.
-    pub(crate) fn take_opened(&mut self) -> Vec<BucketId> {
+    /// Watches whose bucket got room for their weight since the last call, in the order they did,
+    /// each once (of one bucket: larger weights first, so that they are not starved).
+    pub(crate) fn take_opened(&mut self) -> Vec<(BucketId, u64)> {
         vec![]
     }
 

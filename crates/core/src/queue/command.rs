@@ -94,6 +94,8 @@ pub struct ItemOptions {
     pub lease_ms: u64,
     /// Larger goes first, within its channel and in the `priority` order.
     pub priority: i32,
+    /// What one delivery counts for under the Limiter, at least 1 (GPUs of a job, say).
+    pub weight: u32,
 }
 
 /// Exponential backoff. The delay before attempt n+1 is `min(max, initial · factor^(n-1))`, then
@@ -169,6 +171,8 @@ pub struct NewItem {
     pub lease_ms: Option<u64>,
     /// See [`ItemOptions`].
     pub priority: Option<i32>,
+    /// See [`ItemOptions`].
+    pub weight: Option<u32>,
     /// Not before this many ms from now.
     pub delay_ms: u64,
     /// Dead after this many ms, unless done.

@@ -225,6 +225,8 @@ pub struct ItemView {
     pub lease_ms: u64,
     /// Its priority.
     pub priority: i32,
+    /// What it counts for under the Limiter.
+    pub weight: u32,
     /// Since it was enqueued, ms.
     pub age_ms: u64,
     /// Until it is due, ms.
