@@ -1,6 +1,6 @@
 //! The query: what to match, in what order, how much of it.
 //!
-//! It has a JSON form and a text form. In a binary format (inside
+//! Its JSON form is in [`crate::json`]. In a binary format (inside
 //! logged commands) it is written field by field, so JSON may grow without changing the log.
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use willow_model::{Id, Key, KeyValues, Value, ValueType, limits};
 use crate::Error;
 
 /// One query over locks, rules, overrides, counters, queues, channels or items.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// What must hold. [`Filter::all`] for everything.
     pub filter: Filter,

@@ -1,10 +1,11 @@
 //! What can be wrong with a query.
 
+use std::fmt;
+
 /// A fault in a query, and where it is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {reason}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    /// The field, as a path such as `or[1].where.cpu.gte`.
+    /// The field, as a path such as `or[1].where.cpu.gte`; empty for the whole.
     pub path: String,
     /// What is wrong, and what to do.
     pub reason: String,
@@ -14,4 +15,22 @@ impl Error {
     pub(crate) fn new(path: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { path: path.into(), reason: reason.into() }
     }
+
+    /// The same fault, seen from outside the field or item.
+    pub(crate) fn within(mut self, outer: &str) -> Self {
+        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        self.path = format!("{outer}{dot}{}", self.path);
+        self
+    }
 }
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Error {}

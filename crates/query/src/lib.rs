@@ -7,14 +7,17 @@ pub mod ast;
 mod check;
 mod error;
 pub mod eval;
+pub mod json;
 #[cfg(any(test, feature = "testing"))]
 pub mod naive;
+pub mod page_token;
 mod position;
 pub mod index;
 mod trie;
 
 pub use ast::{Direction, Filter, KeyCount, Missing, Op, OrderBy, Pick, Query, TypeSet};
 pub use error::Error;
+pub use page_token::{PageTokenError, PageTokens};
 pub use position::Position;
 pub use index::{Index, Options};
 pub use trie::PatternTrie;
