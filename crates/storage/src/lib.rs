@@ -1,1 +1,8 @@
 //! Willow: storage.
+#![warn(missing_docs)]
+
+mod error;
+pub mod log;
+pub mod vfs;
+
+pub use error::{IoError, OpenError, ReadError, SnapshotError, WriteError};
