@@ -1,0 +1,524 @@
+//! An ordered set of `u32` items in a counted B+tree.
+//!
+//! An item's order is given from outside: a 64-bit word, kept in the tree so
+//! that a search seldom leaves it, and a tie-break asked of a [`Probe`] when two
+//! words are equal. One structure so serves both orders of the index: the values
+//! of a key (word: the first bytes of the encoding) and the documents of a value
+//! (word: the first half of the id).
+//!
+//! Every inner node counts the items below it, so `rank` and `select` cost a
+//! descent; range estimates and sampling rest on them. Separators are always live
+//! items: an item that is removed may be reused by its owner at once, and a tie
+//! asked of a dead separator would read something else.
+
+use std::cmp::Ordering;
+
+/// Most entries of a leaf: 1.5 KiB, of which an insertion moves half.
+const LEAF_MAX: usize = 128;
+/// Most children of an inner node.
+const FAN_MAX: usize = 64;
+/// A leaf grows by this many entries at a time, so that little capacity idles.
+const LEAF_STEP: usize = 8;
+
+/// An item with the first 64 bits of its order. Two halves keep it at 12 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    high: u32,
+    low: u32,
+    /// What the entry stands for: a document or a term.
+    pub(crate) item: u32,
+}
+
+impl Entry {
+    pub(crate) const fn new(word: u64, item: u32) -> Self {
+        Self { high: (word >> 32) as u32, low: word as u32, item }
+    }
+
+    #[inline]
+    pub(crate) const fn word(&self) -> u64 {
+        (self.high as u64) << 32 | self.low as u64
+    }
+}
+
+/// A position sought in a tree.
+pub(crate) trait Probe {
+    /// The first 64 bits of the sought position.
+    fn word(&self) -> u64;
+    /// The sought position against `item`, whose word is equal.
+    fn tie(&self, item: u32) -> Ordering;
+
+    #[inline]
+    fn compare(&self, entry: &Entry) -> Ordering {
+        self.word().cmp(&entry.word()).then_with(|| self.tie(entry.item))
+    }
+}
+
+/// Entries of a sorted slice that are less than the probe.
+#[inline]
+pub(crate) fn lower_bound(entries: &[Entry], probe: &impl Probe) -> usize {
+    entries.partition_point(|entry| probe.compare(entry) == Ordering::Greater)
+}
+
+#[derive(Debug)]
+enum Node {
+    Leaf(Vec<Entry>),
+    Inner(Box<Inner>),
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The least entry of each child but the first.
+    separators: Vec<Entry>,
+    counts: Vec<u32>,
+    children: Vec<Node>,
+}
+
+/// A counted B+tree; see the module.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: Node,
+    len: u32,
+    size: Size,
+}
+
+/// What the tree holds allocated, kept as it changes.
+#[derive(Debug, Default, Clone, Copy)]
+struct Size {
+    leaf_entries: usize,
+    leaves: usize,
+}
+
+struct Inserted {
+    added: bool,
+    split: Option<(Entry, Node)>,
+}
+
+struct Removed {
+    removed: bool,
+    /// The least entry of the node, if that changed and the node is not empty.
+    least: Option<Entry>,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tree {
+    pub(crate) const fn new() -> Self {
+        Self { root: Node::Leaf(Vec::new()), len: 0, size: Size { leaf_entries: 0, leaves: 1 } }
+    }
+
+    /// A tree of entries that are already in order.
+    pub(crate) fn from_sorted(entries: &[Entry]) -> Self {
+        let mut nodes: Vec<(Entry, u32, Node)> = entries
+            .chunks(LEAF_MAX * 3 / 4)
+            .map(|chunk| (chunk[0], chunk.len() as u32, Node::Leaf(chunk.to_vec())))
+            .collect();
+        let size = Size { leaf_entries: entries.len(), leaves: nodes.len().max(1) };
+        while nodes.len() > 1 {
+            let mut parents = Vec::new();
+            let mut rest = nodes.into_iter().peekable();
+            while let Some(&(least, ..)) = rest.peek() {
+                let mut inner = Inner::default();
+                let mut total = 0;
+                for (first, count, node) in rest.by_ref().take(FAN_MAX * 3 / 4) {
+                    if !inner.children.is_empty() {
+                        inner.separators.push(first);
+                    }
+                    inner.counts.push(count);
+                    inner.children.push(node);
+                    total += count;
+                }
+                parents.push((least, total, Node::Inner(Box::new(inner))));
+            }
+            nodes = parents;
+        }
+        let root = nodes.pop().map_or_else(|| Node::Leaf(Vec::new()), |(_, _, node)| node);
+        Self { root, len: entries.len() as u32, size }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Bytes allocated, near enough: leaves exactly, inner nodes by their number.
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.size.leaf_entries * size_of::<Entry>() + self.size.leaves * 64
+    }
+
+    /// Adds `item` at the probe's place; false if an equal item is there.
+    pub(crate) fn insert(&mut self, probe: &impl Probe, item: u32) -> bool {
+        let inserted = self.root.insert(probe, item, &mut self.size);
+        if let Some((separator, right)) = inserted.split {
+            let left = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
+            let counts = vec![left.count(), right.count()];
+            self.root = Node::Inner(Box::new(Inner {
+                separators: vec![separator],
+                counts,
+                children: vec![left, right],
+            }));
+        }
+        self.len += u32::from(inserted.added);
+        inserted.added
+    }
+
+    /// Removes what is equal to the probe; false if nothing is.
+    pub(crate) fn remove(&mut self, probe: &impl Probe) -> bool {
+        let removed = self.root.remove(probe, &mut self.size).removed;
+        self.len -= u32::from(removed);
+        while let Node::Inner(inner) = &mut self.root
+            && inner.children.len() == 1
+            && let Some(only) = inner.children.pop()
+        {
+            self.root = only;
+        }
+        removed
+    }
+
+    /// Items less than the probe.
+    pub(crate) fn rank(&self, probe: &impl Probe) -> usize {
+        let (mut node, mut before) = (&self.root, 0);
+        loop {
+            match node {
+                Node::Leaf(entries) => return before + lower_bound(entries, probe),
+                Node::Inner(inner) => {
+                    let at = inner.child_of(probe);
+                    before += inner.counts[..at].iter().map(|&count| count as usize).sum::<usize>();
+                    node = &inner.children[at];
+                }
+            }
+        }
+    }
+
+    /// The item with `rank` items before it.
+    pub(crate) fn select(&self, rank: usize) -> Option<u32> {
+        let (mut node, mut rank) = (&self.root, rank);
+        loop {
+            match node {
+                Node::Leaf(entries) => return entries.get(rank).map(|entry| entry.item),
+                Node::Inner(inner) => {
+                    let at = inner.counts.iter().position(|&count| {
+                        let inside = rank < count as usize;
+                        rank -= if inside { 0 } else { count as usize };
+                        inside
+                    })?;
+                    node = &inner.children[at];
+                }
+            }
+        }
+    }
+
+    /// A cursor before the first item not less than the probe.
+    pub(crate) fn seek(&self, probe: &impl Probe) -> Cursor<'_> {
+        self.descend(|inner| inner.child_of(probe), |entries| lower_bound(entries, probe))
+    }
+
+    /// A cursor before the first item.
+    pub(crate) fn first(&self) -> Cursor<'_> {
+        self.descend(|_| 0, |_| 0)
+    }
+
+    /// A cursor after the last item.
+    pub(crate) fn last(&self) -> Cursor<'_> {
+        self.descend(|inner| inner.children.len() - 1, <[Entry]>::len)
+    }
+
+    fn descend(
+        &self,
+        child: impl Fn(&Inner) -> usize,
+        place: impl Fn(&[Entry]) -> usize,
+    ) -> Cursor<'_> {
+        let mut path = Vec::new();
+        let mut node = &self.root;
+        while let Node::Inner(inner) = node {
+            let at = child(inner);
+            path.push((&**inner, at));
+            node = &inner.children[at];
+        }
+        let leaf = node.entries();
+        Cursor { path, leaf, at: place(leaf) }
+    }
+}
+
+impl Node {
+    /// The entries of a leaf; a cursor only asks where the path ends.
+    const fn entries(&self) -> &[Entry] {
+        match self {
+            Self::Leaf(entries) => entries.as_slice(),
+            Self::Inner(_) => &[],
+        }
+    }
+
+    fn count(&self) -> u32 {
+        match self {
+            Self::Leaf(entries) => entries.len() as u32,
+            Self::Inner(inner) => inner.counts.iter().sum(),
+        }
+    }
+
+    /// How full the node is, against [`Node::room`].
+    const fn slots(&self) -> usize {
+        match self {
+            Self::Leaf(entries) => entries.len(),
+            Self::Inner(inner) => inner.children.len(),
+        }
+    }
+
+    const fn room(&self) -> usize {
+        match self {
+            Self::Leaf(_) => LEAF_MAX,
+            Self::Inner(_) => FAN_MAX,
+        }
+    }
+
+    fn insert(&mut self, probe: &impl Probe, item: u32, size: &mut Size) -> Inserted {
+        match self {
+            Self::Leaf(entries) => {
+                let at = lower_bound(entries, probe);
+                if entries.get(at).is_some_and(|entry| probe.compare(entry) == Ordering::Equal) {
+                    return Inserted { added: false, split: None };
+                }
+                let before = entries.capacity();
+                let split = insert_in_leaf(entries, at, Entry::new(probe.word(), item));
+                size.leaf_entries += entries.capacity();
+                if let Some(right) = &split {
+                    size.leaf_entries += right.capacity();
+                    size.leaves += 1;
+                }
+                size.leaf_entries -= before;
+                Inserted { added: true, split: split.map(|right| (right[0], Self::Leaf(right))) }
+            }
+            Self::Inner(inner) => inner.insert(probe, item, size),
+        }
+    }
+
+    fn remove(&mut self, probe: &impl Probe, size: &mut Size) -> Removed {
+        match self {
+            Self::Leaf(entries) => {
+                let at = lower_bound(entries, probe);
+                if entries.get(at).is_none_or(|entry| probe.compare(entry) != Ordering::Equal) {
+                    return Removed { removed: false, least: None };
+                }
+                let before = entries.capacity();
+                entries.remove(at);
+                if entries.capacity() > entries.len() + 4 * LEAF_STEP {
+                    entries.shrink_to(entries.len() + LEAF_STEP);
+                }
+                size.leaf_entries -= before - entries.capacity();
+                Removed {
+                    removed: true,
+                    least: if at == 0 { entries.first().copied() } else { None },
+                }
+            }
+            Self::Inner(inner) => inner.remove(probe, size),
+        }
+    }
+
+    /// Takes over the right neighbour, whose least entry is `separator`.
+    fn absorb(&mut self, separator: Entry, right: Self, size: &mut Size) {
+        match (self, right) {
+            (Self::Leaf(left), Self::Leaf(right)) => {
+                let before = left.capacity() + right.capacity();
+                left.reserve_exact(right.len());
+                left.extend_from_slice(&right);
+                size.leaf_entries = size.leaf_entries + left.capacity() - before;
+                size.leaves -= 1;
+            }
+            (Self::Inner(left), Self::Inner(right)) => {
+                left.separators.push(separator);
+                left.separators.extend(right.separators);
+                left.counts.extend(right.counts);
+                left.children.extend(right.children);
+            }
+            _ => unreachable!("siblings have the same height"),
+        }
+    }
+}
+
+/// Inserts, splitting off the right part of a full leaf. A leaf that is filled
+/// at its end (values that only grow) stays full.
+fn insert_in_leaf(entries: &mut Vec<Entry>, at: usize, entry: Entry) -> Option<Vec<Entry>> {
+    if entries.len() < LEAF_MAX {
+        if entries.len() == entries.capacity() {
+            entries.reserve_exact(if entries.len() < 4 * LEAF_STEP {
+                LEAF_STEP
+            } else {
+                2 * LEAF_STEP
+            });
+        }
+        entries.insert(at, entry);
+        return None;
+    }
+    if at == entries.len() {
+        let mut right = Vec::with_capacity(LEAF_STEP);
+        right.push(entry);
+        return Some(right);
+    }
+    let half = LEAF_MAX / 2;
+    let mut right = Vec::with_capacity(half + LEAF_STEP);
+    right.extend_from_slice(&entries[half..]);
+    entries.truncate(half);
+    entries.shrink_to(half + LEAF_STEP);
+    if at <= half {
+        entries.insert(at, entry);
+    } else {
+        right.insert(at - half, entry);
+    }
+    Some(right)
+}
+
+impl Inner {
+    #[inline]
+    fn child_of(&self, probe: &impl Probe) -> usize {
+        self.separators.partition_point(|entry| probe.compare(entry) != Ordering::Less)
+    }
+
+    fn insert(&mut self, probe: &impl Probe, item: u32, size: &mut Size) -> Inserted {
+        let at = self.child_of(probe);
+        let below = self.children[at].insert(probe, item, size);
+        self.counts[at] += u32::from(below.added);
+        let Some((separator, right)) = below.split else {
+            return Inserted { added: below.added, split: None };
+        };
+        let count = right.count();
+        self.counts[at] -= count;
+        self.separators.insert(at, separator);
+        self.counts.insert(at + 1, count);
+        self.children.insert(at + 1, right);
+        let split = (self.children.len() > FAN_MAX).then(|| self.split(at + 2));
+        Inserted { added: true, split }
+    }
+
+    /// Splits in half, or off the very end where values only grow.
+    fn split(&mut self, grown: usize) -> (Entry, Node) {
+        let half = if grown == self.children.len() { grown - 1 } else { self.children.len() / 2 };
+        let right = Self {
+            separators: self.separators.split_off(half),
+            counts: self.counts.split_off(half),
+            children: self.children.split_off(half),
+        };
+        let separator = self.separators.pop().expect("both halves have a child");
+        (separator, Node::Inner(Box::new(right)))
+    }
+
+    fn remove(&mut self, probe: &impl Probe, size: &mut Size) -> Removed {
+        let at = self.child_of(probe);
+        let below = self.children[at].remove(probe, size);
+        if !below.removed {
+            return below;
+        }
+        self.counts[at] -= 1;
+        if self.counts[at] == 0 {
+            return Removed { removed: true, least: self.drop_child(at, size) };
+        }
+        let least = match below.least {
+            Some(entry) if at > 0 => {
+                self.separators[at - 1] = entry;
+                None
+            }
+            least => least,
+        };
+        if self.children[at].slots() < self.children[at].room() / 4 {
+            self.merge(at, size);
+        }
+        Removed { removed: true, least }
+    }
+
+    /// Drops an empty child; the new least entry if it was the first.
+    fn drop_child(&mut self, at: usize, size: &mut Size) -> Option<Entry> {
+        if let Node::Leaf(entries) = self.children.remove(at) {
+            size.leaf_entries -= entries.capacity();
+            size.leaves -= 1;
+        }
+        self.counts.remove(at);
+        if self.separators.is_empty() {
+            return None;
+        }
+        let separator = self.separators.remove(at.saturating_sub(1));
+        (at == 0).then_some(separator)
+    }
+
+    /// Joins a small child with a neighbour if that leaves room to grow.
+    fn merge(&mut self, at: usize, size: &mut Size) {
+        let left = if at + 1 < self.children.len() { at } else { at.saturating_sub(1) };
+        let Some(right) = self.children.get(left + 1) else { return };
+        if self.children[left].slots() + right.slots() > right.room() * 3 / 4 {
+            return;
+        }
+        let right = self.children.remove(left + 1);
+        let separator = self.separators.remove(left);
+        self.counts[left] += self.counts.remove(left + 1);
+        self.children[left].absorb(separator, right, size);
+    }
+}
+
+/// A place between two items, moving either way.
+#[derive(Debug, Clone)]
+pub(crate) struct Cursor<'a> {
+    path: Vec<(&'a Inner, usize)>,
+    leaf: &'a [Entry],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// A cursor over one slice of entries, for sets too small to be a tree.
+    pub(crate) const fn over(leaf: &'a [Entry], at: usize) -> Self {
+        Self { path: Vec::new(), leaf, at }
+    }
+
+    /// The item after the cursor, which moves past it.
+    pub(crate) fn next(&mut self) -> Option<Entry> {
+        while self.at == self.leaf.len() {
+            self.step_leaf(true)?;
+        }
+        self.at += 1;
+        Some(self.leaf[self.at - 1])
+    }
+
+    /// The item before the cursor, which moves before it.
+    pub(crate) fn prev(&mut self) -> Option<Entry> {
+        while self.at == 0 {
+            self.step_leaf(false)?;
+        }
+        self.at -= 1;
+        Some(self.leaf[self.at])
+    }
+
+    /// All items after the cursor in its leaf, at most `limit`; none at the end.
+    pub(crate) fn next_run(&mut self, limit: usize) -> Option<&'a [Entry]> {
+        while self.at == self.leaf.len() {
+            self.step_leaf(true)?;
+        }
+        let end = self.leaf.len().min(self.at + limit);
+        let run = &self.leaf[self.at..end];
+        self.at = end;
+        Some(run)
+    }
+
+    fn step_leaf(&mut self, forward: bool) -> Option<()> {
+        let depth = self.path.iter().rposition(|(inner, at)| {
+            if forward { at + 1 < inner.children.len() } else { *at > 0 }
+        })?;
+        let levels = self.path.len();
+        self.path.truncate(depth + 1);
+        let (inner, at) = self.path.last_mut()?;
+        *at = if forward { *at + 1 } else { *at - 1 };
+        let mut node = &inner.children[*at];
+        while self.path.len() < levels
+            && let Node::Inner(inner) = node
+        {
+            let at = if forward { 0 } else { inner.children.len() - 1 };
+            self.path.push((inner, at));
+            node = &inner.children[at];
+        }
+        self.leaf = node.entries();
+        self.at = if forward { 0 } else { self.leaf.len() };
+        Some(())
+    }
+}
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;
