@@ -193,6 +193,17 @@ pub enum SnapshotError {
         /// What is wrong there.
         reason: &'static str,
     },
+    /// Written by a newer release.
+    #[error(
+        "{} has format version {version}, which this release does not know: run the release that \
+         wrote it, or a newer one", path.display()
+    )]
+    UnknownVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u16,
+    },
     /// A chunk or the meta bytes are larger than the format allows.
     #[error("{bytes} bytes are more than the {max} that a snapshot chunk may have")]
     TooLarge {

@@ -34,8 +34,16 @@ fn appends_reads_purges_and_recovers() {
             log.append(vec![entry(index, 700)]).unwrap();
         }
         log.save_state(1, 7, Bytes::from_static(b"vote")).unwrap();
-        log.append(vec![Record::Purge { group: 1, up_to: 450 }]).unwrap();
-        log.append(vec![Record::Truncate { group: 1, from: 490 }]).unwrap();
+        log.append(vec![Record::Purge {
+            group: 1,
+            up_to: 450,
+        }])
+        .unwrap();
+        log.append(vec![Record::Truncate {
+            group: 1,
+            from: 490,
+        }])
+        .unwrap();
         let segments = log.stats().segments;
         drop(log);
 

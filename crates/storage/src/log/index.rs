@@ -67,7 +67,11 @@ impl Group {
     /// A group as recovery found it.
     pub(crate) fn recovered(mark: Mark, slots: impl Iterator<Item = Slot>) -> Self {
         Self {
-            purged: if mark.purged { mark.base.checked_sub(1) } else { None },
+            purged: if mark.purged {
+                mark.base.checked_sub(1)
+            } else {
+                None
+            },
             base: mark.base,
             entries: slots.collect(),
             state: mark.state,
@@ -165,7 +169,10 @@ pub(crate) enum Undo {
     /// An entry was appended to a group that then had this base.
     Append { group: GroupId, base: u64 },
     /// Entries were cut off the end; newest first.
-    Truncate { group: GroupId, removed: Vec<Removed> },
+    Truncate {
+        group: GroupId,
+        removed: Vec<Removed>,
+    },
     /// Entries were taken off the front; oldest first.
     Purge {
         group: GroupId,
@@ -321,7 +328,10 @@ impl Index {
             }
             Undo::Truncate { group, removed } => {
                 let group = self.group_mut(group);
-                removed.into_iter().rev().for_each(|one| group.unpop_back(one));
+                removed
+                    .into_iter()
+                    .rev()
+                    .for_each(|one| group.unpop_back(one));
             }
             Undo::Purge {
                 group,
@@ -330,7 +340,10 @@ impl Index {
                 removed,
             } => {
                 let group = self.group_mut(group);
-                removed.into_iter().rev().for_each(|one| group.unpop_front(one));
+                removed
+                    .into_iter()
+                    .rev()
+                    .for_each(|one| group.unpop_front(one));
                 group.purged = purged;
                 group.base = base;
             }
@@ -403,12 +416,7 @@ impl Index {
 
     /// The entries of `range` that are held, from its start, stopping before `max_bytes` of
     /// payload are exceeded, but never before the first.
-    pub(crate) fn locate(
-        &self,
-        group: GroupId,
-        range: Range<u64>,
-        max_bytes: u64,
-    ) -> Vec<Located> {
+    pub(crate) fn locate(&self, group: GroupId, range: Range<u64>, max_bytes: u64) -> Vec<Located> {
         let Some(group) = self.groups.get(&group) else {
             return Vec::new();
         };

@@ -124,7 +124,12 @@ impl Log {
     }
 
     /// Sets a small durable value of a group and waits until it is durable.
-    pub fn save_state(&self, group: GroupId, key: StateKey, value: Bytes) -> Result<(), WriteError> {
+    pub fn save_state(
+        &self,
+        group: GroupId,
+        key: StateKey,
+        value: Bytes,
+    ) -> Result<(), WriteError> {
         self.append(vec![Record::State { group, key, value }])
     }
 
@@ -135,7 +140,12 @@ impl Log {
 
     /// Ids of the groups that the log knows, in order.
     pub fn groups(&self) -> Vec<GroupId> {
-        lock(&self.inner.shared).index.groups.keys().copied().collect()
+        lock(&self.inner.shared)
+            .index
+            .groups
+            .keys()
+            .copied()
+            .collect()
     }
 
     /// What is held of a group; the default (all zero) for one never heard of.

@@ -203,7 +203,10 @@ struct Files {
 /// Lists the directory and opens the segments in it.
 fn find(vfs: &dyn Vfs, dir: &Path) -> Result<Files, OpenError> {
     let names = vfs.list(dir).context("list", dir)?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| parse_segment(name)).collect();
+    let mut numbers: Vec<u64> = names
+        .iter()
+        .filter_map(|name| parse_segment(name))
+        .collect();
     numbers.sort_unstable();
     let mut spares: Vec<PathBuf> = names
         .iter()
@@ -238,7 +241,9 @@ fn find(vfs: &dyn Vfs, dir: &Path) -> Result<Files, OpenError> {
 }
 
 fn open_segment(vfs: &dyn Vfs, number: u64, path: PathBuf) -> Result<(Segment, u64), OpenError> {
-    let file = vfs.open(&path, OpenMode::ReadWrite).context("open", &path)?;
+    let file = vfs
+        .open(&path, OpenMode::ReadWrite)
+        .context("open", &path)?;
     let bytes = file.len().context("measure", &path)?;
     let corrupt = |reason: &str| OpenError::Corrupt {
         path: path.clone(),

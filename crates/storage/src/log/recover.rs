@@ -16,8 +16,7 @@ use bytes::Bytes;
 
 use super::flip;
 use super::format::{
-    BATCH_HEADER, BatchHeader, Decoded, Kind, RecordHeader, SECTOR, SEGMENT_HEADER,
-    decode_record,
+    BATCH_HEADER, BatchHeader, Decoded, Kind, RecordHeader, SECTOR, SEGMENT_HEADER, decode_record,
 };
 use super::index::{At, Slot};
 use super::mark::{self, Marks};
@@ -369,11 +368,7 @@ fn adopt(marks: &mut Marks, checkpoint: Marks, first: bool) -> Result<(), &'stat
     Ok(())
 }
 
-fn read_mark(
-    marks: &mut Marks,
-    record: &RecordHeader,
-    payload: &[u8],
-) -> Result<(), &'static str> {
+fn read_mark(marks: &mut Marks, record: &RecordHeader, payload: &[u8]) -> Result<(), &'static str> {
     let mark = marks.entry(record.group).or_default();
     if record.kind == Kind::Mark {
         if record.term < record.index {
@@ -422,9 +417,8 @@ struct Window {
 impl Window {
     fn get(&mut self, segment: &Segment, offset: u64, len: usize) -> Result<&[u8], OpenError> {
         let end = self.start + self.bytes.len() as u64;
-        let held = self.segment == segment.number
-            && offset >= self.start
-            && offset + len as u64 <= end;
+        let held =
+            self.segment == segment.number && offset >= self.start && offset + len as u64 <= end;
         if !held {
             let rest = segment.bytes.saturating_sub(offset);
             let take = (len.max(READ_BYTES) as u64).min(rest).max(len as u64);

@@ -106,9 +106,9 @@ impl Shared {
         while failed.is_none() && (rest.peek().is_some() || items.is_empty()) {
             let mut part = Vec::new();
             let mut bytes = 0;
-            while let Some(record) = rest
-                .next_if(|record| part.is_empty() || bytes + encoded_len(record) <= options.max_batch_bytes)
-            {
+            while let Some(record) = rest.next_if(|record| {
+                part.is_empty() || bytes + encoded_len(record) <= options.max_batch_bytes
+            }) {
                 bytes += encoded_len(&record);
                 part.push(record);
             }

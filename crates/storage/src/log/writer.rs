@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::format::{
-    BATCH_HEADER, BatchFlags, BatchHeader, Kind, PAGE, RecordHeader, SEGMENT_HEADER,
-    encode_record, padded,
+    BATCH_HEADER, BatchFlags, BatchHeader, Kind, PAGE, RecordHeader, SEGMENT_HEADER, encode_record,
+    padded,
 };
 use super::index::{At, Held};
 use super::mark::{self, Mark};
@@ -253,14 +253,18 @@ impl Writer {
 
     /// Recycles or removes the oldest segment. The directory is synced before the next one goes,
     /// so that segments always disappear oldest first.
-    fn drop_segment(&mut self, segment: Arc<Segment>, shared: &Mutex<Shared>) -> Result<(), IoError> {
+    fn drop_segment(
+        &mut self,
+        segment: Arc<Segment>,
+        shared: &Mutex<Shared>,
+    ) -> Result<(), IoError> {
         let number = segment.number;
         // No reader comes to a segment without live entries, so the count cannot go up again.
         // Two are here: ours and the index's.
         let unread = Arc::strong_count(&segment) == 2;
         let fits = segment.bytes == self.options.segment_bytes;
-        let spare = (unread && fits && self.standby.wants_spare())
-            .then(|| spare_path(&self.dir, number));
+        let spare =
+            (unread && fits && self.standby.wants_spare()).then(|| spare_path(&self.dir, number));
         let gone = match &spare {
             Some(spare) => self.vfs.rename(&segment.path, spare),
             None => self.vfs.remove(&segment.path),

@@ -6,13 +6,11 @@
 
 mod disk;
 
-
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
 pub use disk::StdVfs;
-
 
 /// How [`Vfs::open`] treats a file that does or does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
