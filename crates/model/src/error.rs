@@ -64,7 +64,10 @@ pub enum Error {
         len: usize,
     },
     /// More than [`limits::RESERVED_PAIRS`] reserved pairs.
-    #[error("{len} reserved pairs are too many; at most {} fit", limits::RESERVED_PAIRS)]
+    #[error(
+        "{len} reserved pairs are too many; at most {} fit",
+        limits::RESERVED_PAIRS
+    )]
     TooManyReserved {
         /// How many were given.
         len: usize,
@@ -78,7 +81,10 @@ pub enum Error {
         key: String,
     },
     /// A string value longer than [`limits::VALUE_STRING_BYTES`].
-    #[error("the string has {len} bytes; shorten it to at most {}", limits::VALUE_STRING_BYTES)]
+    #[error(
+        "the string has {len} bytes; shorten it to at most {}",
+        limits::VALUE_STRING_BYTES
+    )]
     StringTooLong {
         /// Its length in bytes.
         len: usize,
@@ -101,7 +107,9 @@ pub enum Error {
         value_type: ValueType,
     },
     /// A bare JSON number that is neither an `i64` nor safely an `f64`.
-    #[error("the number {value} is beyond i64; write {{\"u64\": …}} for an unsigned integer or {{\"f64\": …}} for a float")]
+    #[error(
+        "the number {value} is beyond i64; write {{\"u64\": …}} for an unsigned integer or {{\"f64\": …}} for a float"
+    )]
     BareNumber {
         /// The number, as given.
         value: String,
@@ -156,7 +164,10 @@ impl Error {
     /// The same error, saying which key it is about.
     #[must_use]
     pub fn at(self, key: &str) -> Self {
-        Self::At { key: key.to_owned(), error: Box::new(self) }
+        Self::At {
+            key: key.to_owned(),
+            error: Box::new(self),
+        }
     }
 
     /// The error without the keys it was found under.

@@ -111,7 +111,9 @@ impl FromStr for Id {
 
     /// Reads the hyphenated form, in either case.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let error = || Error::Id { text: text.chars().take(40).collect() };
+        let error = || Error::Id {
+            text: text.chars().take(40).collect(),
+        };
         if text.len() != TEXT_LEN {
             return Err(error());
         }
@@ -159,7 +161,9 @@ impl<'de> Deserialize<'de> for Id {
         if deserializer.is_human_readable() {
             deserializer.deserialize_str(Text)
         } else {
-            <[u8; 16]>::deserialize(deserializer).map(Self).map_err(D::Error::custom)
+            <[u8; 16]>::deserialize(deserializer)
+                .map(Self)
+                .map_err(D::Error::custom)
         }
     }
 }

@@ -17,6 +17,10 @@ pub mod limits;
 mod name;
 mod number;
 pub mod reserved;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod text;
 mod value;
 

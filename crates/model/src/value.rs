@@ -179,8 +179,12 @@ impl FromStr for ValueType {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        let found = Self::ALL.into_iter().find(|candidate| candidate.name() == name);
-        found.ok_or_else(|| Error::UnknownType { name: name.chars().take(40).collect() })
+        let found = Self::ALL
+            .into_iter()
+            .find(|candidate| candidate.name() == name);
+        found.ok_or_else(|| Error::UnknownType {
+            name: name.chars().take(40).collect(),
+        })
     }
 }
 
@@ -294,7 +298,11 @@ impl<'a> ValueRef<'a> {
     /// The string, if it is one.
     #[must_use]
     pub fn as_str(self) -> Option<&'a str> {
-        if let Self::String(text) = self { Some(text) } else { None }
+        if let Self::String(text) = self {
+            Some(text)
+        } else {
+            None
+        }
     }
 
     /// Compares by class and exact mathematical value, ignoring the numeric type: `4:u8` equals
