@@ -92,7 +92,16 @@ impl Serialize for Query {
         if serializer.is_human_readable() {
             return write::QueryOut::from(self).serialize(serializer);
         }
-        let Self { filter, ids, key_count, matching, order_by, page_token, pick, .. } = self;
+        let Self {
+            filter,
+            ids,
+            key_count,
+            matching,
+            order_by,
+            page_token,
+            pick,
+            ..
+        } = self;
         let (limit, count, explain) = (self.limit, self.count, self.explain);
         let binary = BinaryRef {
             filter,

@@ -57,7 +57,11 @@ impl<'a> PageTokens<'a> {
     /// For `query` on what `scope` names: the collection and, where it has one, the parent's id.
     #[must_use]
     pub fn new(secret: &'a Secret, scope: &[u8], query: &Query) -> Self {
-        Self { secret, order_keys: query.order_by.len(), query_hash: query_hash(scope, query) }
+        Self {
+            secret,
+            order_keys: query.order_by.len(),
+            query_hash: query_hash(scope, query),
+        }
     }
 
     /// The token of a page that ended at `position`.
@@ -80,9 +84,12 @@ impl<'a> PageTokens<'a> {
         if token.len() > limits::PAGE_TOKEN_BYTES {
             return Err(PageTokenError::Malformed);
         }
-        let bytes = BASE64.decode(token).map_err(|_| PageTokenError::Malformed)?;
-        let (body, mac) =
-            bytes.split_last_chunk::<MAC_BYTES>().ok_or(PageTokenError::Malformed)?;
+        let bytes = BASE64
+            .decode(token)
+            .map_err(|_| PageTokenError::Malformed)?;
+        let (body, mac) = bytes
+            .split_last_chunk::<MAC_BYTES>()
+            .ok_or(PageTokenError::Malformed)?;
         match body.first() {
             Some(&VERSION) => {}
             Some(_) => return Err(PageTokenError::Version),
@@ -95,7 +102,9 @@ impl<'a> PageTokens<'a> {
         if blake3::Hash::from_bytes(expected) != blake3::Hash::from_bytes(given) {
             return Err(PageTokenError::Mac);
         }
-        let body = body.get(1..).and_then(|body| body.split_first_chunk::<HASH_BYTES>());
+        let body = body
+            .get(1..)
+            .and_then(|body| body.split_first_chunk::<HASH_BYTES>());
         let (hash, body) = body.ok_or(PageTokenError::Malformed)?;
         if *hash != self.query_hash {
             return Err(PageTokenError::Mismatch);
@@ -103,8 +112,16 @@ impl<'a> PageTokens<'a> {
         let position: Position =
             postcard::from_bytes(body).map_err(|_| PageTokenError::Malformed)?;
         let valid = position.values.len() == self.order_keys
-            && position.values.iter().flatten().all(|value| ValueRef::decode(value).is_ok());
-        if valid { Ok(position) } else { Err(PageTokenError::Malformed) }
+            && position
+                .values
+                .iter()
+                .flatten()
+                .all(|value| ValueRef::decode(value).is_ok());
+        if valid {
+            Ok(position)
+        } else {
+            Err(PageTokenError::Malformed)
+        }
     }
 
     fn mac(&self, bytes: &[u8]) -> blake3::Hash {

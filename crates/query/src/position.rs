@@ -58,7 +58,9 @@ impl OrderBy {
             },
             (None, None) => Ordering::Equal,
             (a, _) => match (self.missing, a.is_none()) {
-                (Missing::First, true) | (Missing::Last | Missing::Exclude, false) => Ordering::Less,
+                (Missing::First, true) | (Missing::Last | Missing::Exclude, false) => {
+                    Ordering::Less
+                }
                 (Missing::First, false) | (Missing::Last | Missing::Exclude, true) => {
                     Ordering::Greater
                 }
