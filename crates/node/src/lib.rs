@@ -1,1 +1,83 @@
-//! Willow: node.
+//! A Willow node: the deterministic machine made durable, and later highly available, by Raft.
+//!
+//! ```text
+//!   propose(command, request id)                                   read(|machine| …)
+//!        │ encode, draw entropy (caller's core)                          │ leader? applied?
+//!        ▼                                                               │
+//!   ┌─ Proposer ────────────┐  full: Overloaded   disk full: Unavailable │
+//!   │ queue ► batch, stamped│◄─────────────┐                             │
+//!   └────────┬──────────────┘   next batch │                             │
+//!            ▼ one batch = one entry       │                             │
+//!   ┌─ consensus (openraft) ┐              │                             │
+//!   └────────┬──────────────┘              │                             │
+//!            ▼                             │                             │
+//!   ┌─ GroupLog ► storage ──┐              │     ┌─ Timer ─────────────┐ │
+//!   │ one write, one fsync  │              │     │ deadline passed:    │ │
+//!   └────────┬──────────────┘              │     │ propose empty batch │ │
+//!            ▼ durable = committed (1 voter)     └─────────▲───────────┘ │
+//!   ┌─ Replica::apply ──────┐              │               │ next        │
+//!   │ Machine::apply(batch) ├──────────────┴───────────────┘ deadline    │
+//!   │ replies ► callers     │◄───────────────────────────────────────────┘
+//!   │ waits   ► Waiters     │──► Waiter (future; drop = CancelWait)
+//!   └────────┬──────────────┘
+//!            ▼ enough log since the last
+//!   Snapshots: chunks read between applies ► snapshot store ► purge the log
+//! ```
+//!
+//! **Architecture invariants.** State changes only in `Replica`, only by applying an entry of the log.
+//! Nobody is answered before the entry is durable. The only clock is behind [`Clock`], read by the proposer
+//! (to stamp batches) and the timer (to know when to propose). Nothing of the consensus library appears in
+//! a public signature. No error of the disk ends the process.
+#![warn(missing_docs)]
+
+mod clock;
+mod config;
+mod error;
+mod group;
+mod group_log;
+mod health;
+mod node;
+mod proposal;
+mod proposer;
+mod queue;
+mod raft;
+mod record;
+mod replica;
+mod snapshots;
+mod stats;
+mod timer;
+mod waiters;
+
+pub use clock::{Clock, Entropy, ManualClock, Sleep, SystemClock, SystemEntropy};
+pub use config::{COMMAND_BYTES, Config};
+pub use error::{ProposeError, ReadError, SnapshotError, StartError, Unavailable};
+pub use health::Health;
+pub use node::{Node, Proposed};
+pub use record::RecordError;
+pub use stats::{BATCH_BOUNDS, Histogram, LATENCY_BOUNDS_US, Stats};
+pub use waiters::Waiter;
+
+/// A node of the cluster. Never zero, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct NodeId(pub u64);
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A Raft group. Group 0 will be the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct GroupId(pub u32);
+
+impl GroupId {
+    /// The group of all data, until there are more.
+    pub const DATA: Self = Self(1);
+}
+
+impl std::fmt::Display for GroupId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

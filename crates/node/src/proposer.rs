@@ -1,0 +1,164 @@
+//! Gathers commands into batches while the batches before are made durable: natural group commit.
+//!
+//! ```text
+//!  callers ──push──► Queue ──take──► seal (stamp time) ──► consensus ──► log ──► apply ──► callers
+//!                      ▲                                                           │
+//!                      └────────────────── finished: the next may go ──────────────┘
+//! ```
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use willow_core::command::CancelWait;
+
+use crate::clock::{Clock, Entropy};
+use crate::proposal::{Proposal, Slot};
+use crate::queue::{Bounds, Encoded, Queue, Ticket};
+use crate::waiters::Cancel;
+use crate::{Config, ProposeError};
+
+/// The queue with its lock, clock and wake-ups.
+#[derive(Debug)]
+pub(crate) struct Proposer {
+    queue: Mutex<Queue>,
+    /// Wakes the task that proposes.
+    work: Notify,
+    /// Wakes who waits for the queue to drain.
+    idle: Notify,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    /// Stamp of the newest batch. Only the proposing task writes it.
+    last_ms: Mutex<u64>,
+}
+
+impl Proposer {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            queue: Mutex::new(Queue::new(Bounds::from(config))),
+            work: Notify::new(),
+            idle: Notify::new(),
+            clock: Arc::clone(&config.clock),
+            entropy: Arc::clone(&config.entropy),
+            last_ms: Mutex::new(0),
+        }
+    }
+
+    /// Stamps are at least `time_ms` from now on: what the log before this life says.
+    pub(crate) fn not_before(&self, time_ms: u64) {
+        let mut last_ms = self.last_ms.lock();
+        *last_ms = (*last_ms).max(time_ms);
+    }
+
+    /// Queues a caller's command, or says why not.
+    pub(crate) fn push(&self, command: Encoded, slot: Slot) -> Result<(), ProposeError> {
+        self.queue.lock().push(command, slot)?;
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Asks for a batch to let time pass.
+    pub(crate) fn tick(&self) {
+        self.queue.lock().want_tick();
+        self.work.notify_one();
+    }
+
+    /// The next batch to propose. Waits until there is one and it may go out. Just before taking it, asks
+    /// whether the log `is_writable`; if not, the queue has been told so before the answer.
+    pub(crate) async fn next(&self, mut is_writable: impl FnMut() -> bool) -> (Ticket, Proposal) {
+        loop {
+            if let Some(next) = self.try_next(&mut is_writable) {
+                return next;
+            }
+            self.work.notified().await;
+            // Callers of the batch just applied were woken before this task: let them queue what they
+            // have next, or the batch would go out nearly empty.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn try_next(&self, is_writable: &mut impl FnMut() -> bool) -> Option<(Ticket, Proposal)> {
+        loop {
+            if !self.queue.lock().is_ready() || !is_writable() {
+                return None;
+            }
+            let (ticket, gathering) = self.queue.lock().take(|| self.entropy.draw())?;
+            match gathering.seal(self.stamp()) {
+                Ok(proposal) => {
+                    if self.queue.lock().launch(ticket, &proposal) {
+                        return Some((ticket, proposal));
+                    }
+                }
+                // Its slots were dropped with it: the callers hear that the outcome is unknown.
+                Err(error) => {
+                    tracing::error!(%error, "a batch cannot be encoded");
+                    self.finished(ticket);
+                }
+            }
+        }
+    }
+
+    /// The one place that reads the clock for the log. A wall clock set back does not take the log's
+    /// time back.
+    fn stamp(&self) -> u64 {
+        let mut last_ms = self.last_ms.lock();
+        *last_ms = self.clock.now_ms().max(*last_ms);
+        *last_ms
+    }
+
+    /// The batch of `ticket` is applied, or never will be.
+    pub(crate) fn finished(&self, ticket: Ticket) {
+        let is_idle = {
+            let mut queue = self.queue.lock();
+            queue.finish(ticket);
+            queue.is_idle()
+        };
+        self.work.notify_one();
+        if is_idle {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Takes nothing more from callers.
+    pub(crate) fn refuse(&self, error: ProposeError) {
+        self.queue.lock().refuse(error);
+    }
+
+    /// The log cannot be written. See [`Queue::stall`].
+    pub(crate) fn stall(&self, refusal: ProposeError, unknown: &ProposeError) {
+        self.queue.lock().stall(refusal, unknown);
+        self.idle.notify_waiters();
+    }
+
+    /// The log can be written again.
+    pub(crate) fn resume(&self) {
+        self.queue.lock().resume();
+        self.work.notify_one();
+    }
+
+    /// Commands waiting to be proposed.
+    pub(crate) fn depth(&self) -> usize {
+        self.queue.lock().depth()
+    }
+
+    /// Ends when nothing is queued or in flight, or nothing can go out.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let idle = self.idle.notified();
+            {
+                let queue = self.queue.lock();
+                if queue.is_idle() || queue.is_stalled() {
+                    return;
+                }
+            }
+            idle.await;
+        }
+    }
+}
+
+impl Cancel for Proposer {
+    fn cancel(&self, cancel: CancelWait) {
+        self.queue.lock().push_cancel(cancel);
+        self.work.notify_one();
+    }
+}

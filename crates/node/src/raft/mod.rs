@@ -1,0 +1,9 @@
+//! Everything that speaks to the consensus library, and nothing else does.
+
+mod consensus;
+mod log_store;
+mod network;
+mod state_machine;
+mod types;
+
+pub(crate) use consensus::{Consensus, Ended};

@@ -1,0 +1,101 @@
+//! The consensus library's types, filled in, and their conversion from and to what this crate persists.
+
+use std::collections::BTreeMap;
+
+use openraft::impls::leader_id_adv::LeaderId;
+use openraft::impls::{BoxedErrorSource, InlineBatch};
+use openraft::raft::responder::Responder;
+use openraft::{
+    BasicNode, Entry, EntryPayload, LogId, Membership, OptionalSend, RaftTypeConfig, StoredMembership, Vote,
+};
+use openraft_rt_tokio::TokioRuntime;
+
+use crate::proposal::Proposal;
+use crate::record::{EntryId, Members, RecordError, VoteRecord};
+
+/// One group of this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TypeConfig;
+
+impl RaftTypeConfig for TypeConfig {
+    type D = Proposal;
+    type R = ();
+    type NodeId = u64;
+    type Node = BasicNode;
+    type Term = u64;
+    type LeaderId = Leader;
+    type Vote = RaftVote;
+    type Payload = RaftPayload;
+    type Entry = RaftEntry;
+    type AsyncRuntime = TokioRuntime;
+    type Responder<T>
+        = Completion<T>
+    where
+        T: OptionalSend + 'static;
+    type Batch<T>
+        = InlineBatch<T>
+    where
+        T: OptionalSend + 'static;
+    type ErrorSource = BoxedErrorSource;
+}
+
+pub(crate) type Leader = LeaderId<u64, u64>;
+pub(crate) type RaftLogId = LogId<Leader>;
+pub(crate) type RaftEntry = Entry<Leader, RaftPayload>;
+pub(crate) type RaftPayload = EntryPayload<Proposal, u64, BasicNode>;
+pub(crate) type RaftMembership = Membership<u64, BasicNode>;
+pub(crate) type RaftStoredMembership = StoredMembership<Leader, u64, BasicNode>;
+pub(crate) type RaftVote = Vote<Leader>;
+
+/// Hears what became of a proposal. What it captured is dropped unheard when consensus stops.
+pub(crate) struct Completion<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Completion<T> {
+    pub(crate) fn new(hear: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(hear))
+    }
+}
+
+impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for Completion<T> {
+    fn on_complete(self, result: T) {
+        (self.0)(result);
+    }
+}
+
+pub(crate) fn log_id(id: EntryId) -> RaftLogId {
+    LogId::new(Leader { term: id.term, node_id: id.node }, id.index)
+}
+
+pub(crate) fn entry_id(id: &RaftLogId) -> EntryId {
+    let leader = id.committed_leader_id();
+    EntryId { term: leader.term, node: leader.node_id, index: id.index() }
+}
+
+pub(crate) fn vote_record(vote: &RaftVote) -> VoteRecord {
+    let leader = vote.leader_id();
+    VoteRecord { term: leader.term, node: leader.node_id, committed: vote.is_committed() }
+}
+
+pub(crate) fn vote(record: VoteRecord) -> RaftVote {
+    if record.committed {
+        Vote::new_committed(record.term, record.node)
+    } else {
+        Vote::new(record.term, record.node)
+    }
+}
+
+pub(crate) fn members(membership: &RaftMembership) -> Members {
+    let nodes = membership.nodes().map(|(id, node)| (*id, node.addr.clone())).collect();
+    Members { configs: membership.get_joint_config().clone(), nodes }
+}
+
+/// Fails for a voter without a node, which this crate never writes.
+pub(crate) fn membership(members: &Members) -> Result<RaftMembership, RecordError> {
+    let nodes: BTreeMap<u64, BasicNode> =
+        members.nodes.iter().map(|(id, addr)| (*id, BasicNode::new(addr))).collect();
+    Membership::new(members.configs.clone(), nodes).map_err(|error| RecordError::Malformed(error.to_string()))
+}
+
+pub(crate) fn stored_membership(at: Option<EntryId>, of: &Members) -> Result<RaftStoredMembership, RecordError> {
+    Ok(StoredMembership::new(at.map(log_id), membership(of)?))
+}

@@ -1,0 +1,176 @@
+//! The machine as this node holds it, and what follows from applying an entry.
+//!
+//! Apply never waits for anything but the machine's lock: readers and the snapshot hold it for a bounded
+//! time. Callers are answered from here, without another hop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::RwLock;
+use tokio::sync::Notify;
+use willow_core::effect::Audit;
+use willow_core::{Applied, Effect, Machine, Outcome};
+
+use crate::proposal::{Answer, Proposal, Slot};
+use crate::record::{EntryId, Members, RecordError};
+use crate::stats::{self, Cells};
+use crate::timer::Timer;
+use crate::waiters::Waiters;
+
+/// State at one point of the log. Only this survives in a snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) machine: Machine,
+    /// Last entry applied.
+    pub(crate) applied: Option<EntryId>,
+    /// The entry that set `members`.
+    pub(crate) members_at: Option<EntryId>,
+    pub(crate) members: Members,
+}
+
+/// When a snapshot is due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SnapshotPolicy {
+    pub(crate) log_bytes: u64,
+    pub(crate) commands: u64,
+}
+
+/// One group's state on this node.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    state: RwLock<State>,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) timer: Arc<Timer>,
+    pub(crate) stats: Arc<Cells>,
+    policy: SnapshotPolicy,
+    /// Wakes the task that writes snapshots.
+    pub(crate) snapshot_due: Notify,
+    /// False while the log of an earlier life is read back: its effects have been seen then.
+    is_live: AtomicBool,
+}
+
+impl Replica {
+    pub(crate) fn new(waiters: Arc<Waiters>, stats: Arc<Cells>, policy: SnapshotPolicy) -> Self {
+        Self {
+            state: RwLock::default(),
+            waiters,
+            timer: Arc::new(Timer::new()),
+            stats,
+            policy,
+            snapshot_due: Notify::new(),
+            is_live: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on, what is applied is new.
+    pub(crate) fn go_live(&self) {
+        self.is_live.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads the state. The closure keeps applies waiting: it must be short.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.state.read())
+    }
+
+    /// For reading that marks what it has read (snapshots), not for changing what is replicated.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.write())
+    }
+
+    /// Puts a restored state in place of the present one.
+    pub(crate) fn install(&self, state: State) {
+        let next_ms = state.machine.next_deadline_ms();
+        let index = state.applied.map_or(0, |id| id.index);
+        // The old machine is dropped outside of the lock.
+        let _old = std::mem::replace(&mut *self.state.write(), state);
+        self.stats.applied_index.store(index, Ordering::Relaxed);
+        self.timer.set(next_ms);
+    }
+
+    /// Applies an entry without commands.
+    pub(crate) fn apply_blank(&self, id: EntryId) {
+        self.state.write().applied = Some(id);
+        self.stats.applied_index.store(id.index, Ordering::Relaxed);
+    }
+
+    /// Applies a change of members.
+    pub(crate) fn apply_members(&self, id: EntryId, members: Members) {
+        let mut state = self.state.write();
+        state.applied = Some(id);
+        state.members_at = Some(id);
+        state.members = members;
+        self.stats.applied_index.store(id.index, Ordering::Relaxed);
+    }
+
+    /// Applies a batch and answers its callers.
+    pub(crate) fn apply_batch(&self, id: EntryId, proposal: &Proposal) -> Result<(), RecordError> {
+        let started = Instant::now();
+        let (batch, slots) = proposal.take()?;
+        let commands = stats::count(batch.envelopes.len());
+        let (applied, next_ms) = {
+            let mut state = self.state.write();
+            state.applied = Some(id);
+            let applied = state.machine.apply(batch);
+            (applied, state.machine.next_deadline_ms())
+        };
+        self.answer(slots, applied);
+        self.timer.set(next_ms);
+        self.count(id, commands, stats::count(proposal.encoded().len()));
+        self.stats.apply_us.observe_us(started.elapsed());
+        Ok(())
+    }
+
+    /// Registers every wait before handing out any effect, so that a wait which began and ended in the
+    /// same apply is heard of.
+    fn answer(&self, slots: Vec<Option<Slot>>, applied: Applied) {
+        let Applied { replies, effects } = applied;
+        for (slot, reply) in slots.into_iter().zip(replies) {
+            let Some(slot) = slot else { continue };
+            match reply {
+                Ok(Outcome::Waiting(wait)) => self.waiters.register(wait, slot),
+                reply => {
+                    // A caller who went away needs no answer.
+                    let _gone = slot.answer.send(Answer::Done(reply));
+                }
+            }
+        }
+        for effect in effects {
+            match effect {
+                Effect::Resolve { waiter, reply } => self.waiters.resolve(waiter, &reply),
+                Effect::Audit(audit) => self.audit(&audit),
+            }
+        }
+    }
+
+    fn audit(&self, audit: &Audit) {
+        if self.is_live.load(Ordering::Relaxed) {
+            tracing::info!(
+                target: "willow::audit",
+                action = audit.action,
+                resource = %audit.resource,
+                by = audit.by.as_deref(),
+                reason = audit.reason.as_deref(),
+                time_ms = audit.time_ms,
+                "audit"
+            );
+        }
+    }
+
+    fn count(&self, id: EntryId, commands: u64, bytes: u64) {
+        let stats = &*self.stats;
+        stats.applied_index.store(id.index, Ordering::Relaxed);
+        stats.commands.fetch_add(commands, Ordering::Relaxed);
+        stats.batch_commands.observe(commands);
+        let log_commands = add(&stats.log_commands, commands);
+        let log_bytes = add(&stats.log_bytes, bytes);
+        let bytes_due = self.policy.log_bytes.max(stats::load(&stats.snapshot_bytes));
+        if log_bytes >= bytes_due || log_commands >= self.policy.commands {
+            self.snapshot_due.notify_one();
+        }
+    }
+}
+
+fn add(cell: &AtomicU64, n: u64) -> u64 {
+    cell.fetch_add(n, Ordering::Relaxed).saturating_add(n)
+}
