@@ -59,92 +59,60 @@ fn the_wildcard_is_for_patterns() {
 
 #[test]
 fn faults() {
-    check(
-        Origin::User,
-        "",
-        expect!["key values need at least one pair of your own (reserved keys do not count)"],
-    );
-    check(
-        Origin::User,
-        "os",
-        expect![[r#"at byte 2: expected "=" and a value after the key, as in os=linux"#]],
-    );
-    check(
-        Origin::User,
-        "a=1 =2",
-        expect!["at byte 4: expected a key; put an unusual one in backquotes"],
-    );
-    check(
-        Origin::User,
-        "a=1 b=",
-        expect![[r#"at byte 6: key "b": expected a value; write "" for an empty string"#]],
-    );
-    check(
-        Origin::User,
-        "a=1 b:u9=1",
-        expect![[
-            r#"at byte 6: "u9" is not a type; use one of bool, u8, u16, u32, u64, i8, i16, i32, i64, f32, f64, string, any; a key with ":" in it goes in backquotes"#
-        ]],
-    );
-    check(
-        Origin::User,
-        "a=1 b:u8=300",
-        expect![[r#"key "b": 300 does not fit the type u8"#]],
-    );
-    check(
-        Origin::User,
-        "b:u8=x",
-        expect![[r#"key "b": expected an integer, found "x""#]],
-    );
-    check(
-        Origin::User,
-        "b:f64=inf",
-        expect![[r#"key "b": inf does not fit the type f64"#]],
-    );
-    check(
-        Origin::User,
-        "b:bool=yes",
-        expect![[r#"key "b": expected true or false, found "yes""#]],
-    );
-    check(
-        Origin::User,
-        "b:u8=\"1\"",
-        expect![[
-            r#"at byte 5: key "b": a quoted value is a string; leave out the quotes or the type"#
-        ]],
-    );
-    check(
-        Origin::User,
-        "a=1 b=\"x",
-        expect![[r#"at byte 6: key "b": a closing " is missing"#]],
-    );
-    check(
-        Origin::User,
-        "b=\"x\"y",
-        expect![[r#"at byte 5: key "b": expected nothing more after the closing quote"#]],
-    );
-    check(
-        Origin::User,
-        r#"b="\x""#,
-        expect![[r#"at byte 3: key "b": unknown escape; there are \", \`, \\, \n, \r, \t, \u{…}"#]],
-    );
-    check(
-        Origin::User,
-        r#"b="\u{d800}""#,
-        expect![[r#"at byte 3: key "b": expected \u{…} with a character's number"#]],
-    );
-    check(
-        Origin::User,
-        "b=9223372036854775808",
-        expect![[
-            r#"at byte 2: key "b": 9223372036854775808 is beyond i64; write :u64= before an unsigned integer, or quotes around a string"#
-        ]],
-    );
-    check(
-        Origin::User,
-        "a=1 a=2",
-        expect![[r#"the key "a" is given twice; give each key once"#]],
-    );
+    let lines = r#"
+os
+a=1 =2
+a=1 b=
+a=1 b:u9=1
+a=1 b:u8=300
+b:u8=x
+b:f64=inf
+b:bool=yes
+b:u8="1"
+a=1 b="x
+b="x"y
+b="\x"
+b="\u{d800}"
+b=9223372036854775808
+a=1 a=2"#;
+    let results = lines.lines().map(|line| {
+        let error = KeyValues::parse(Origin::User, line).unwrap_err();
+        format!("{line}\n    {error}\n")
+    });
+    expect![[r#"
+
+            key values need at least one pair of your own (reserved keys do not count)
+        os
+            at byte 2: expected "=" and a value after the key, as in os=linux
+        a=1 =2
+            at byte 4: expected a key; put an unusual one in backquotes
+        a=1 b=
+            at byte 6: key "b": expected a value; write "" for an empty string
+        a=1 b:u9=1
+            at byte 6: "u9" is not a type; use one of bool, u8, u16, u32, u64, i8, i16, i32, i64, f32, f64, string, any; a key with ":" in it goes in backquotes
+        a=1 b:u8=300
+            key "b": 300 does not fit the type u8
+        b:u8=x
+            key "b": expected an integer, found "x"
+        b:f64=inf
+            key "b": inf does not fit the type f64
+        b:bool=yes
+            key "b": expected true or false, found "yes"
+        b:u8="1"
+            at byte 5: key "b": a quoted value is a string; leave out the quotes or the type
+        a=1 b="x
+            at byte 6: key "b": a closing " is missing
+        b="x"y
+            at byte 5: key "b": expected nothing more after the closing quote
+        b="\x"
+            at byte 3: key "b": unknown escape; there are \", \`, \\, \n, \r, \t, \u{…}
+        b="\u{d800}"
+            at byte 3: key "b": expected \u{…} with a character's number
+        b=9223372036854775808
+            at byte 2: key "b": 9223372036854775808 is beyond i64; write :u64= before an unsigned integer, or quotes around a string
+        a=1 a=2
+            the key "a" is given twice; give each key once
+    "#]].assert_eq(&results.collect::<String>());
 }
 
 #[test]
