@@ -1,4 +1,5 @@
 //! The log on the real file system.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::Path;
 use std::sync::Arc;

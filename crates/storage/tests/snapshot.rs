@@ -1,4 +1,5 @@
 //! Snapshots: complete or not there, and damage is found.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -70,7 +71,11 @@ fn an_unfinished_one_leaves_nothing() {
     }
     let store = open(copy.path());
     assert!(store.latest().unwrap().snapshot.is_none());
-    assert_eq!(std::fs::read_dir(copy.path()).unwrap().count(), 1, "only LOCK");
+    assert_eq!(
+        std::fs::read_dir(copy.path()).unwrap().count(),
+        1,
+        "only LOCK"
+    );
 }
 
 #[test]

@@ -188,8 +188,8 @@ pub(crate) enum Undo {
     },
     /// A group was forgotten.
     Forget { group: GroupId, before: Box<Group> },
-    /// Nothing changed.
-    Nothing,
+    /// A group was met for the first time.
+    Create { group: GroupId },
 }
 
 impl Undo {
@@ -200,7 +200,9 @@ impl Undo {
                 Box::new(removed.iter_mut().map(|removed| &mut removed.slot))
             }
             Self::Forget { before, .. } => Box::new(before.entries.iter_mut()),
-            Self::Append { .. } | Self::State { .. } | Self::Nothing => Box::new([].into_iter()),
+            Self::Append { .. } | Self::State { .. } | Self::Create { .. } => {
+                Box::new([].into_iter())
+            }
         }
     }
 }
@@ -264,21 +266,27 @@ impl Index {
         self.state_bytes
     }
 
-    /// Applies one record, or changes nothing and says why.
-    pub(crate) fn apply(&mut self, record: &Record) -> Result<Undo, WriteError> {
+    /// Applies one record and notes in `undo` how to take it back; on an error, too, what is in
+    /// `undo` must be taken back.
+    pub(crate) fn apply(
+        &mut self,
+        record: &Record,
+        undo: &mut Vec<Undo>,
+    ) -> Result<(), WriteError> {
         let id = record.group();
         if let Record::Forget { .. } = record {
-            let Some(before) = self.groups.remove(&id) else {
-                return Ok(Undo::Nothing);
-            };
-            self.state_bytes -= before.state_bytes();
-            return Ok(Undo::Forget {
-                group: id,
-                before: Box::new(before),
-            });
+            if let Some(before) = self.groups.remove(&id) {
+                self.state_bytes -= before.state_bytes();
+                undo.push(Undo::Forget {
+                    group: id,
+                    before: Box::new(before),
+                });
+            }
+            return Ok(());
         }
         if !self.groups.contains_key(&id) {
             self.add_group(id, Group::default());
+            undo.push(Undo::Create { group: id });
         }
         let group = self.groups.get_mut(&id).expect("added above");
         match record {
@@ -295,27 +303,28 @@ impl Index {
                     at: At::Pending {
                         ticket: self.next_ticket,
                     },
-                    len: payload.len() as u32,
+                    len: u32::try_from(payload.len()).expect("checked against the segment"),
                 };
                 self.next_ticket += 1;
                 group.push(slot, payload.clone());
                 group.evict(self.cache_share);
-                Ok(Undo::Append { group: id, base })
+                undo.push(Undo::Append { group: id, base });
             }
-            Record::Truncate { from, .. } => truncate(group, id, *from),
-            Record::Purge { up_to, .. } => purge(group, id, *up_to),
+            Record::Truncate { from, .. } => undo.push(truncate(group, id, *from)?),
+            Record::Purge { up_to, .. } => undo.extend(purge(group, id, *up_to)?),
             Record::State { key, value, .. } => {
                 let old = group.state_bytes();
                 let before = group.state.insert(*key, value.clone());
                 self.state_bytes = self.state_bytes - old + group.state_bytes();
-                Ok(Undo::State {
+                undo.push(Undo::State {
                     group: id,
                     key: *key,
                     before,
-                })
+                });
             }
-            Record::Forget { .. } => Ok(Undo::Nothing),
+            Record::Forget { .. } => {}
         }
+        Ok(())
     }
 
     /// Takes back a change. Changes must be taken back newest first.
@@ -357,13 +366,13 @@ impl Index {
                 self.state_bytes = self.state_bytes - old + group.state_bytes();
             }
             Undo::Forget { group, before } => {
-                // Records after the forget may have made the group again, empty by now.
-                if let Some(fresh) = self.groups.remove(&group) {
-                    self.state_bytes -= fresh.state_bytes();
-                }
                 self.add_group(group, *before);
             }
-            Undo::Nothing => {}
+            Undo::Create { group } => {
+                if let Some(group) = self.groups.remove(&group) {
+                    self.state_bytes -= group.state_bytes();
+                }
+            }
         }
     }
 
@@ -483,7 +492,7 @@ fn truncate(group: &mut Group, id: GroupId, from: u64) -> Result<Undo, WriteErro
     Ok(Undo::Truncate { group: id, removed })
 }
 
-fn purge(group: &mut Group, id: GroupId, up_to: u64) -> Result<Undo, WriteError> {
+fn purge(group: &mut Group, id: GroupId, up_to: u64) -> Result<Option<Undo>, WriteError> {
     let Some(after) = up_to.checked_add(1) else {
         return Err(WriteError::OutOfOrder {
             group: id,
@@ -491,7 +500,7 @@ fn purge(group: &mut Group, id: GroupId, up_to: u64) -> Result<Undo, WriteError>
         });
     };
     if after < group.base && !group.accepts_any_index() {
-        return Ok(Undo::Nothing);
+        return Ok(None);
     }
     let (purged, base) = (group.purged, group.base);
     let mut removed = Vec::new();
@@ -503,10 +512,10 @@ fn purge(group: &mut Group, id: GroupId, up_to: u64) -> Result<Undo, WriteError>
     }
     group.base = after;
     group.purged = Some(up_to);
-    Ok(Undo::Purge {
+    Ok(Some(Undo::Purge {
         group: id,
         purged,
         base,
         removed,
-    })
+    }))
 }

@@ -1,5 +1,6 @@
 //! The segmented log. See the crate's head for the format.
 
+mod compact;
 mod flip;
 mod format;
 mod index;
@@ -269,15 +270,15 @@ impl Inner {
 
     fn pump_inline(&self, writer: &Mutex<Writer>) {
         loop {
-            let done = {
-                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                let done = writer.commit(&self.shared);
-                while writer.maintain(&self.shared) {}
-                done
-            };
-            match done {
-                Some(done) => run(done),
-                None => return,
+            let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let committed = writer.commit(&self.shared);
+            let tidied = writer.maintain(&self.shared);
+            drop(writer);
+            let worked = committed.is_some() || tidied.more;
+            run(committed.unwrap_or_default());
+            run(tidied.done);
+            if !worked {
+                return;
             }
         }
     }
@@ -327,8 +328,9 @@ fn run_writer(mut writer: Writer, shared: &Mutex<Shared>, work: &Condvar) {
         let done = writer.commit(shared);
         let worked = done.is_some();
         run(done.unwrap_or_default());
-        let more = writer.maintain(shared);
-        if worked || more {
+        let tidied = writer.maintain(shared);
+        run(tidied.done);
+        if worked || tidied.more {
             continue;
         }
         let guard = lock(shared);

@@ -23,7 +23,7 @@ pub(crate) struct Item {
     pub(crate) first_ticket: u64,
     /// Encoded length.
     pub(crate) bytes: u64,
-    /// One for each record.
+    /// How to take the records back, oldest first.
     pub(crate) undo: Vec<Undo>,
     pub(crate) done: Option<OnDurable>,
 }
@@ -143,7 +143,7 @@ impl Shared {
             if bytes > max {
                 return Err(WriteError::TooLarge { bytes, max });
             }
-            item.undo.push(self.index.apply(record)?);
+            self.index.apply(record, &mut item.undo)?;
             let bytes = self.index.state_bytes();
             let max = options.max_state_bytes;
             if bytes > max {
@@ -219,19 +219,24 @@ impl Shared {
         }
     }
 
+    /// Takes bytes off the live ones of the segment that holds `at`.
+    pub(crate) fn remove_live(&mut self, at: At, bytes: u64) {
+        let At::Disk { segment, .. } = at else {
+            debug_assert!(false, "only what is durable is live");
+            return;
+        };
+        if let Some(held) = self.index.segments.get_mut(&segment) {
+            held.live -= bytes;
+        }
+    }
+
     /// Takes what durable records removed off the live bytes of its segments, and collects the
     /// callbacks of everything in flight.
     pub(crate) fn settle(&mut self) -> Vec<Done> {
         let mut done = Vec::new();
         for mut item in std::mem::take(&mut self.inflight) {
             for slot in item.undo.iter_mut().flat_map(Undo::removed_mut) {
-                let At::Disk { segment, .. } = slot.at else {
-                    debug_assert!(false, "an entry removed durably must have been durable");
-                    continue;
-                };
-                if let Some(held) = self.index.segments.get_mut(&segment) {
-                    held.live -= slot.record_len();
-                }
+                self.remove_live(slot.at, slot.record_len());
             }
             done.extend(item.done.take().map(|done| (done, Ok(()))));
         }

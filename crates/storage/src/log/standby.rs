@@ -4,7 +4,7 @@
 //! zeros), given its header, synced, renamed into place and its directory synced. Failing at any
 //! of it loses nothing: the half-made file is removed and it is tried again later.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Maker {
         result
     }
 
-    fn prepare(&self, number: u64, from: &PathBuf, recycled: bool) -> Result<Segment, IoError> {
+    fn prepare(&self, number: u64, from: &Path, recycled: bool) -> Result<Segment, IoError> {
         let file = if recycled {
             self.vfs.open(from, OpenMode::ReadWrite)
         } else {
@@ -62,7 +62,7 @@ impl Maker {
         .context("create", from)?;
         let segment = Segment {
             number,
-            path: from.clone(),
+            path: from.to_owned(),
             file,
             bytes: self.segment_bytes,
         };

@@ -17,14 +17,14 @@ use super::index::{At, Held};
 use super::mark::{self, Mark};
 use super::options::Options;
 use super::record::{GroupId, Record, StateKey};
-use super::segment::{Segment, spare_path};
+use super::segment::Segment;
 use super::shared::{Done, Relocation, Shared};
 use super::standby::Standby;
-use crate::error::{IoContext, IoError, WriteError};
+use crate::error::{IoError, WriteError};
 use crate::vfs::{LockGuard, Vfs};
 
 /// Why a batch was not written.
-enum Refusal {
+pub(crate) enum Refusal {
     /// There is no segment for it; nothing was written.
     NoSegment(IoError),
     /// Part of it may be on disk.
@@ -130,7 +130,11 @@ impl Writer {
     /// Makes room for a batch with `len` bytes of records, rolling over if need be, and starts
     /// the buffer: room for the header and, in a fresh segment, the checkpoint. Answers the
     /// number of records the checkpoint has.
-    fn start_batch(&mut self, len: u64, shared: &Mutex<Shared>) -> Result<usize, Refusal> {
+    pub(crate) fn start_batch(
+        &mut self,
+        len: u64,
+        shared: &Mutex<Shared>,
+    ) -> Result<usize, Refusal> {
         let total = padded(BATCH_HEADER as u64 + len);
         if self.offset + total > self.current.bytes {
             self.roll(shared)?;
@@ -163,7 +167,7 @@ impl Writer {
     }
 
     /// Completes the header, writes and syncs the buffer.
-    fn finish_batch(
+    pub(crate) fn finish_batch(
         &mut self,
         flags: BatchFlags,
         records: usize,
@@ -230,62 +234,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Drops old segments that hold nothing any more, and writes again what keeps the oldest
-    /// alive when too much is wasted. True if there is more of that to do.
-    pub(crate) fn maintain(&mut self, shared: &Mutex<Shared>) -> bool {
-        if lock(shared).poisoned.is_some() {
-            return false;
-        }
-        while let Some(segment) = self.droppable(shared) {
-            if let Err(error) = self.drop_segment(segment, shared) {
-                tracing::warn!(%error, "an old log segment stays for now");
-                return false;
-            }
-        }
-        false
-    }
-
-    fn droppable(&self, shared: &Mutex<Shared>) -> Option<Arc<Segment>> {
-        let shared = lock(shared);
-        let (number, held) = shared.index.segments.first_key_value()?;
-        (*number != self.current.number && held.live == 0).then(|| Arc::clone(&held.segment))
-    }
-
-    /// Recycles or removes the oldest segment. The directory is synced before the next one goes,
-    /// so that segments always disappear oldest first.
-    fn drop_segment(
-        &mut self,
-        segment: Arc<Segment>,
-        shared: &Mutex<Shared>,
-    ) -> Result<(), IoError> {
-        let number = segment.number;
-        // No reader comes to a segment without live entries, so the count cannot go up again.
-        // Two are here: ours and the index's.
-        let unread = Arc::strong_count(&segment) == 2;
-        let fits = segment.bytes == self.options.segment_bytes;
-        let spare =
-            (unread && fits && self.standby.wants_spare()).then(|| spare_path(&self.dir, number));
-        let gone = match &spare {
-            Some(spare) => self.vfs.rename(&segment.path, spare),
-            None => self.vfs.remove(&segment.path),
-        };
-        match gone {
-            // An earlier try may have got this far, and failed at the sync.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-        .context("recycle", &segment.path)?;
-        self.vfs.sync_dir(&self.dir).context("sync", &self.dir)?;
-        let mut shared = lock(shared);
-        shared.index.segments.remove(&number);
-        shared.counters.dropped_segments += 1;
-        drop(shared);
-        if let Some(spare) = spare {
-            self.standby.add_spare(spare);
-        }
-        Ok(())
-    }
-
     /// Writes an empty batch that proves the one before it durable.
     pub(crate) fn seal(&mut self, shared: &Mutex<Shared>) -> Vec<Done> {
         let fits = self.offset + padded(BATCH_HEADER as u64) <= self.current.bytes;
@@ -313,7 +261,7 @@ fn publish(relocations: &[Relocation], shared: &Mutex<Shared>) -> Vec<Done> {
 }
 
 /// Takes back what could not be written. If bytes may have reached the disk, the log is done.
-fn refuse(refusal: Refusal, shared: &Mutex<Shared>) -> Vec<Done> {
+pub(crate) fn refuse(refusal: Refusal, shared: &Mutex<Shared>) -> Vec<Done> {
     let mut shared = lock(shared);
     let error = match refusal {
         Refusal::NoSegment(cause) => no_segment(&cause),

@@ -5,12 +5,14 @@
 //! writes at any chosen operation.
 
 mod disk;
+mod fault;
 
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
 pub use disk::StdVfs;
+pub use fault::{CrashMode, FaultVfs, Op};
 
 /// How [`Vfs::open`] treats a file that does or does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
