@@ -20,7 +20,7 @@ use std::fmt::{self, Write as _};
 use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 
-use crate::{Error, Key, KeyValues, Origin, Value, ValueRef, ValueType};
+use crate::{Error, KeyValues, Origin, Value, ValueRef, ValueType};
 
 impl KeyValues {
     /// Reads the text form.
@@ -404,16 +404,5 @@ fn write_pair(f: &mut fmt::Formatter<'_>, key: &str, value: ValueRef<'_>) -> fmt
         }
         _ if infer(&bare).is_ok_and(|inferred| inferred.as_ref() == value) => write!(f, "={bare}"),
         _ => write!(f, ":{}={bare}", value.value_type()),
-    }
-}
-
-impl Key {
-    /// Whether the key can stand in a query's text without backquotes: letters, digits, `_`, `.`,
-    /// `-`, `/`, and no digit, `.`, `-` or `/` first.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
-        let mut chars = self.chars();
-        let first = chars.next().is_some_and(|c| c.is_alphabetic() || c == '_');
-        first && chars.all(|c| c.is_alphanumeric() || "_.-/".contains(c))
     }
 }

@@ -11,6 +11,7 @@ pub mod json;
 #[cfg(any(test, feature = "testing"))]
 pub mod naive;
 pub mod page_token;
+pub mod text;
 mod position;
 pub mod index;
 mod trie;
@@ -19,5 +20,6 @@ pub use ast::{Direction, Filter, KeyCount, Missing, Op, OrderBy, Pick, Query, Ty
 pub use error::Error;
 pub use page_token::{PageTokenError, PageTokens};
 pub use position::Position;
+pub use text::TextError;
 pub use index::{Index, Options};
 pub use trie::PatternTrie;
