@@ -250,6 +250,12 @@ impl Builder {
     /// A key or value that is malformed, or that the origin may not set.
     pub fn push(&mut self, key: impl Into<String>, value: impl Into<Value>) -> Result<(), Error> {
         let (key, value) = (key.into(), value.into());
+        // Far too many are refused before they are all collected.
+        if self.pairs.len() == limits::PAIRS + limits::RESERVED_PAIRS {
+            return Err(Error::TooManyPairs {
+                len: self.pairs.len() + 1,
+            });
+        }
         key::check(&key)?;
         self.origin.check(&key, value.as_ref())?;
         value.as_ref().check().map_err(|error| error.at(&key))?;

@@ -11,9 +11,15 @@ pub mod json;
 #[cfg(any(test, feature = "testing"))]
 pub mod naive;
 pub mod page_token;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod text;
 mod position;
 pub mod index;
+pub mod plan;
+mod sample;
 mod trie;
 
 pub use ast::{Direction, Filter, KeyCount, Missing, Op, OrderBy, Pick, Query, TypeSet};
@@ -22,4 +28,5 @@ pub use page_token::{PageTokenError, PageTokens};
 pub use position::Position;
 pub use text::TextError;
 pub use index::{Index, Options};
+pub use plan::{Compiled, Count, Page, Plan, Run};
 pub use trie::PatternTrie;

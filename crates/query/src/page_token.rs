@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use willow_model::{ValueRef, limits};
 
-use crate::ast::Query;
+use crate::ast::{Filter, Query};
 use crate::position::Position;
 
 const VERSION: u8 = 1;
@@ -130,9 +130,18 @@ impl<'a> PageTokens<'a> {
 }
 
 /// The hash is over JSON, which leaves out what is not set: so a field that a later version adds
-/// does not end the pages that are under way during an upgrade.
+/// does not end the pages that are under way during an upgrade. The filter goes apart, since its
+/// order has no meaning and some clients write the fields of an object in a random order.
 fn query_hash(scope: &[u8], query: &Query) -> [u8; HASH_BYTES] {
+    let filter = canonical(&query.filter);
+    let mut ids = query.ids.clone();
+    if let Some(ids) = &mut ids {
+        ids.sort_unstable();
+        ids.dedup();
+    }
     let query = Query {
+        filter: Filter::all(),
+        ids,
         page_token: None,
         limit: limits::PAGE_LIMIT_DEFAULT,
         count: false,
@@ -140,10 +149,24 @@ fn query_hash(scope: &[u8], query: &Query) -> [u8; HASH_BYTES] {
         ..query.clone()
     };
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&(scope.len() as u64).to_le_bytes());
-    hasher.update(scope);
-    hasher.update(query.to_json().as_bytes());
+    for part in [scope, filter.as_bytes(), query.to_json().as_bytes()] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
     let mut hash = [0; HASH_BYTES];
     hash.copy_from_slice(&hasher.finalize().as_bytes()[..HASH_BYTES]);
     hash
+}
+
+/// The filter's text with the parts of every `and` and `or` sorted.
+fn canonical(filter: &Filter) -> String {
+    let (word, parts) = match filter {
+        Filter::And(parts) => ("and", parts.as_slice()),
+        Filter::Or(parts) => ("or", parts.as_slice()),
+        Filter::Not(part) => ("not", std::slice::from_ref(&**part)),
+        Filter::Term { .. } => return filter.to_string(),
+    };
+    let mut parts: Vec<String> = parts.iter().map(canonical).collect();
+    parts.sort_unstable();
+    format!("{word}({})", parts.join(", "))
 }

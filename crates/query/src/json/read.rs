@@ -45,6 +45,8 @@ fn field(query: &mut Query, name: &str, json: &Json) -> Result<()> {
             let pairs = json.to_key_values(Origin::Probe);
             query.matching = Some(pairs.map_err(|error| Error::new("", error.to_string()))?);
         }
+        // No order is an order, unlike the other lists, which select nothing when empty.
+        "order_by" if *json == Json::List(Vec::new()) => query.order_by = Vec::new(),
         "order_by" => query.order_by = list(json, limits::QUERY_ORDER_KEYS, order_by)?,
         "limit" => query.limit = limit(json)?,
         "page_token" => query.page_token = Some(string(json)?.to_owned()),

@@ -4,7 +4,7 @@ mod clauses;
 
 use std::ops::Range;
 
-use willow_model::{Error as ModelError, Key, Value, ValueType, limits};
+use willow_model::{Class, Error as ModelError, Key, Value, ValueType, limits};
 
 use super::error::{Fault, TextError};
 use super::lexer::{Lexer, Token};
@@ -204,7 +204,7 @@ impl<'t> Parser<'t> {
 
     fn value(&mut self) -> Result<Value> {
         let value = match self.peek()? {
-            Token::String(text) => Value::string(text.as_str()),
+            Token::String(text) => Value::string(text.as_str()).map_err(|error| error.to_string()),
             Token::Word("true") => Ok(Value::Bool(true)),
             Token::Word("false") => Ok(Value::Bool(false)),
             Token::Number { text, suffix } => number(text, suffix),
@@ -216,15 +216,13 @@ impl<'t> Parser<'t> {
             _ => return Err(self.unexpected("a value")),
         };
         let span = self.bump()?;
-        value.map_err(|error| Fault::new(span, error.to_string()))
+        value.map_err(|reason| Fault::new(span, reason))
     }
 
     fn key(&mut self, expected: &str) -> Result<Key> {
         let key = match self.peek()? {
             Token::Word(word) if WORDS.contains(word) => {
-                let hint =
-                    format!("`{word}` is a word of the language; as a key it needs backquotes");
-                let reason = format!("expected {expected}; {hint}");
+                let reason = format!("expected {expected}; {}", needs_backquotes(word));
                 return Err(Fault::new(self.span()?, reason));
             }
             Token::Word(word) => Key::new(*word),
@@ -311,26 +309,31 @@ impl<'t> Parser<'t> {
     }
 }
 
-fn number(text: &str, suffix: &str) -> std::result::Result<Value, ModelError> {
+fn number(text: &str, suffix: &str) -> std::result::Result<Value, String> {
     let whole = text
         .bytes()
         .all(|byte| byte.is_ascii_digit() || byte == b'-');
     let value_type = match suffix {
         "" if whole => ValueType::I64,
         "" => ValueType::F64,
-        name => name.parse()?,
+        name => name
+            .parse()
+            .map_err(|error: ModelError| error.to_string())?,
     };
-    match (value_type, Value::parse_as(text, value_type)) {
-        (ValueType::Bool | ValueType::String | ValueType::Any, _) => Err(ModelError::UnknownType {
-            name: suffix.to_owned(),
-        }),
-        (_, Err(ModelError::OutOfRange { value, value_type })) if suffix.is_empty() => {
-            let hint = "name a type that it fits, as in 18446744073709551615u64";
-            let reason = format!("{value} does not fit the type {value_type}; {hint}");
-            Err(ModelError::Text { at: 0, reason })
-        }
-        (_, value) => value,
+    if value_type.class() != Class::Number {
+        return Err(format!(
+            "a number cannot be of type {value_type}; leave the type out"
+        ));
     }
+    Value::parse_as(text, value_type).map_err(|error| {
+        let hint = "; name one that it fits, as in 18446744073709551615u64";
+        let hint = if suffix.is_empty() && whole { hint } else { "" };
+        format!("{error}{hint}")
+    })
+}
+
+fn needs_backquotes(word: &str) -> String {
+    format!("`{word}` is a word of the language; as a key it needs backquotes")
 }
 
 fn shorten(text: &str) -> String {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use willow_model::{Error as ModelError, Id, KeyValues, Origin, limits};
 
-use super::{CLAUSES, Fault, Parser, Result, Token};
+use super::{CLAUSES, Fault, Parser, Result, Token, needs_backquotes};
 use crate::Error;
 use crate::ast::{Direction, Filter, KeyCount, Missing, OrderBy, Pick, Query};
 
@@ -41,6 +41,9 @@ impl Parser<'_> {
             return Err(self.no_clause());
         };
         let span = self.bump()?;
+        if let Token::Symbol("=" | "==" | "!=" | "<" | "<=" | ">" | ">=") = self.peek()? {
+            return Err(Fault::new(span, needs_backquotes(name)));
+        }
         match name {
             "matching" => query.matching = Some(self.matching()?),
             "ids" => query.ids = Some(self.ids()?),
