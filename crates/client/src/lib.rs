@@ -1,1 +1,170 @@
-//! Willow: client.
+//! The Rust client of Willow.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), willow_client::Error> {
+//! use std::time::Duration;
+//! use willow_client::{Client, LockOptions};
+//! use willow_model::{KeyValues, Origin};
+//!
+//! let client = Client::new("http://127.0.0.1:7411")?;
+//! let key_values = KeyValues::parse(Origin::User, "deploy=web env=prod").expect("well-formed");
+//! let options = LockOptions { wait: Duration::from_secs(30), ..LockOptions::default() };
+//! let lock = client.lock(key_values, options).await?;
+//! tokio::select! {
+//!     () = lock.lost() => eprintln!("the lock is lost: stop at once"),
+//!     () = async { /* the work, which shows lock.token() to what it changes */ } => {}
+//! }
+//! lock.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```text
+//!  Client ─ locks() sessions() rules() overrides() counters() holds() queues() queue(name)
+//!     │       one method per call of the API, request and reply as in `willow-api`
+//!     ├─ retry: only what the error says is retryable, with full jitter; a request id makes repeats safe
+//!     ├─ guards: LockGuard, HoldGuard, DeliveryGuard; heartbeat at a third of the lease, `lost()`
+//!     └─ transport: pooled HTTP/1.1
+//! ```
+#![warn(missing_docs)]
+
+mod calls;
+mod error;
+mod guard;
+mod pages;
+mod retry;
+mod transport;
+
+use std::{sync::Arc, time::Duration};
+
+use http::Method;
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use calls::{
+    Channels, Counters, DeadLetters, Holds, Items, Locks, Overrides, QueueHandle, Queues, Rules,
+    Sessions,
+};
+pub use error::Error;
+pub use guard::{DeliveryGuard, HoldGuard, Lease, LockGuard, LockOptions};
+pub use pages::Pages;
+pub use retry::RetryPolicy;
+pub use willow_api as api;
+
+use transport::{Call, Transport};
+
+/// How a client behaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// How long a call may take beyond what it asks the server to wait.
+    pub timeout: Duration,
+    /// How long a connection may take to open.
+    pub connect_timeout: Duration,
+    /// Connections kept open while unused.
+    pub idle_connections: usize,
+    /// What is tried again, and when.
+    pub retry: RetryPolicy,
+    /// Whether calls that change something and have no request id of their own get one, so that a
+    /// repeat after a lost reply is answered from the record. Without, such calls are not repeated
+    /// after a lost reply.
+    pub request_ids: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            idle_connections: 1024,
+            retry: RetryPolicy::default(),
+            request_ids: true,
+        }
+    }
+}
+
+/// A client of one server. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    transport: Transport,
+    options: Options,
+}
+
+impl Client {
+    /// A client of the server at `url` (`http://host:port`). Connects with the first call.
+    ///
+    /// # Errors
+    /// When `url` is not an `http` URL.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        Self::with_options(url, Options::default())
+    }
+
+    /// The same, with options.
+    ///
+    /// # Errors
+    /// When `url` is not an `http` URL.
+    pub fn with_options(url: &str, options: Options) -> Result<Self, Error> {
+        let parsed: http::Uri = url
+            .parse()
+            .map_err(|error| Error::BadUrl(format!("{url}: {error}")))?;
+        if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
+            return Err(Error::BadUrl(format!("{url}: give it as http://host:port")));
+        }
+        let transport = Transport::new(
+            url,
+            options.timeout,
+            options.connect_timeout,
+            options.idle_connections,
+        );
+        Ok(Self {
+            inner: Arc::new(Inner { transport, options }),
+        })
+    }
+
+    /// Sends a read: always safe to repeat.
+    async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T, Error> {
+        retry::run(&self.inner.options.retry, true, || {
+            self.inner.transport.send(&call)
+        })
+        .await
+    }
+
+    /// Sends a change; `request_id` is the body's own.
+    async fn change<T: DeserializeOwned>(
+        &self,
+        mut call: Call,
+        request_id: Option<&str>,
+    ) -> Result<T, Error> {
+        let generate = request_id.is_none() && self.inner.options.request_ids;
+        if generate {
+            call.idempotency_key = Some(uuid::Uuid::new_v4());
+        }
+        let repeatable = generate || request_id.is_some();
+        retry::run(&self.inner.options.retry, repeatable, || {
+            self.inner.transport.send(&call)
+        })
+        .await
+    }
+
+    /// Calls any path: for what this client has no method for.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn call<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<T, Error> {
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|error| Error::BadUrl(error.to_string()))?;
+        let mut call = Call::new(method, path.to_owned());
+        if let Some(body) = body {
+            call = call.json(body)?;
+        }
+        self.inner.transport.send(&call).await
+    }
+}
