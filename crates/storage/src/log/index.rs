@@ -194,16 +194,14 @@ pub(crate) enum Undo {
 
 impl Undo {
     /// Every slot that the change removed.
-    pub(crate) fn removed_mut(&mut self) -> Box<dyn Iterator<Item = &mut Slot> + '_> {
-        match self {
-            Self::Truncate { removed, .. } | Self::Purge { removed, .. } => {
-                Box::new(removed.iter_mut().map(|removed| &mut removed.slot))
-            }
-            Self::Forget { before, .. } => Box::new(before.entries.iter_mut()),
-            Self::Append { .. } | Self::State { .. } | Self::Create { .. } => {
-                Box::new([].into_iter())
-            }
-        }
+    pub(crate) fn removed_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        let (cut, forgotten) = match self {
+            Self::Truncate { removed, .. } | Self::Purge { removed, .. } => (Some(removed), None),
+            Self::Forget { before, .. } => (None, Some(&mut before.entries)),
+            Self::Append { .. } | Self::State { .. } | Self::Create { .. } => (None, None),
+        };
+        let cut = cut.into_iter().flatten().map(|removed| &mut removed.slot);
+        cut.chain(forgotten.into_iter().flatten())
     }
 }
 

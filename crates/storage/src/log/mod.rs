@@ -15,7 +15,9 @@ mod standby;
 mod writer;
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
@@ -26,7 +28,7 @@ use self::index::Located;
 use self::shared::{Done, Shared};
 use self::standby::Standby;
 use self::writer::{Writer, lock};
-use crate::error::{ReadError, WriteError};
+use crate::error::{IoError, ReadError, WriteError};
 
 pub use self::open::Recovered;
 pub use self::options::{Options, Threading};
@@ -295,17 +297,17 @@ impl Inner {
             let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *threads)
         };
-        for (order, thread) in threads.into_iter().enumerate() {
-            // The writer ends first; only then is nobody left who waits for a segment.
-            if order == 1 {
-                self.standby.stop();
-            }
-            // The last handle may go inside a callback, on the writer's own thread.
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+        // The last handle may go inside a callback, on the writer's own thread, which then ends
+        // by itself.
+        let own = std::thread::current().id();
+        if threads.iter().any(|thread| thread.thread().id() == own) {
+            return;
+        }
+        for thread in threads {
+            if thread.join().is_err() {
                 tracing::error!("a log thread panicked");
             }
         }
-        self.standby.stop();
     }
 }
 
@@ -321,25 +323,52 @@ fn run(done: Vec<Done>) {
     }
 }
 
+/// Ends what depends on the writer's thread when that ends, also by a panic.
+struct WriterEnds {
+    shared: Arc<Mutex<Shared>>,
+    standby: Arc<Standby>,
+}
+
+impl Drop for WriterEnds {
+    fn drop(&mut self) {
+        self.standby.stop();
+        if !std::thread::panicking() {
+            return;
+        }
+        let error = io::Error::other("the writer of the log panicked");
+        let cause = IoError::new("write", Path::new("the log"), error);
+        let done = {
+            let mut shared = lock(&self.shared);
+            shared.poisoned = Some(cause.clone());
+            shared.fail_all(&WriteError::Poisoned { cause })
+        };
+        run(done);
+    }
+}
+
 /// The writer's thread: commit what is queued, tidy up, wait for more.
-fn run_writer(mut writer: Writer, shared: &Mutex<Shared>, work: &Condvar) {
+fn run_writer(mut writer: Writer, shared: Arc<Mutex<Shared>>, work: &Condvar) {
     let idle = writer.options.idle_seal;
+    let _ends = WriterEnds {
+        shared: Arc::clone(&shared),
+        standby: Arc::clone(&writer.standby),
+    };
     loop {
-        let done = writer.commit(shared);
+        let done = writer.commit(&shared);
         let worked = done.is_some();
         run(done.unwrap_or_default());
-        let tidied = writer.maintain(shared);
+        let tidied = writer.maintain(&shared);
         run(tidied.done);
         if worked || tidied.more {
             continue;
         }
-        let guard = lock(shared);
+        let guard = lock(&shared);
         if !guard.queue.is_empty() {
             continue;
         }
         if guard.closed {
             drop(guard);
-            run(writer.seal(shared));
+            run(writer.seal(&shared));
             return;
         }
         let timed_out = match idle.filter(|_| !writer.sealed) {
@@ -355,7 +384,7 @@ fn run_writer(mut writer: Writer, shared: &Mutex<Shared>, work: &Condvar) {
             }
         };
         if timed_out {
-            run(writer.seal(shared));
+            run(writer.seal(&shared));
         }
     }
 }

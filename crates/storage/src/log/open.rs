@@ -166,7 +166,7 @@ fn start(
         Threading::Threads => {
             let (shared, work) = (Arc::clone(&shared), Arc::clone(&work));
             let thread = std::thread::Builder::new().name("willow-log".to_owned());
-            threads.push(thread.spawn(move || super::run_writer(writer, &shared, &work))?);
+            threads.push(thread.spawn(move || super::run_writer(writer, shared, &work))?);
             threads.push(standby.spawn()?);
         }
     }
