@@ -26,9 +26,14 @@ pub(crate) use document::{Document, IdProbe};
 pub(crate) use interner::{Interner, Term};
 pub(crate) use posting::Posting;
 pub(crate) use slab::Slab;
-pub(crate) use tree::{Cursor, Entry, Probe, Tree};
+pub(crate) use tree::{Cursor, Probe, Tree};
 
 use crate::trie::TermTrie;
+
+/// A threshold that is small in unit tests, so that small data reach what lies beyond it.
+pub(crate) const fn in_tests(test: usize, otherwise: usize) -> usize {
+    if cfg!(test) { test } else { otherwise }
+}
 
 /// How an [`Index`] is set up.
 #[derive(Debug, Clone, Copy, Default)]
@@ -78,7 +83,11 @@ pub(crate) struct ValueProbe<'a, P> {
 
 impl<'a, P> ValueProbe<'a, P> {
     pub(crate) fn new(bytes: &'a [u8], terms: &'a Slab<Term<P>>) -> Self {
-        Self { word: value_word(bytes), bytes, terms }
+        Self {
+            word: value_word(bytes),
+            bytes,
+            terms,
+        }
     }
 }
 
@@ -99,7 +108,10 @@ pub(crate) fn value_word(bytes: &[u8]) -> u64 {
     if let Some(start) = bytes.first_chunk() {
         return u64::from_be_bytes(*start);
     }
-    bytes.iter().rev().fold(0, |word, &byte| word >> 8 | u64::from(byte) << 56)
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |word, &byte| word >> 8 | u64::from(byte) << 56)
 }
 
 impl Index {
@@ -141,7 +153,9 @@ impl Index {
     /// The id of a document.
     #[must_use]
     pub fn id(&self, doc: u32) -> Option<Id> {
-        self.documents.get(doc).map(|document| Id::from_u128(document.id))
+        self.documents
+            .get(doc)
+            .map(|document| Id::from_u128(document.id))
     }
 
     /// Bytes it holds allocated: trees, tables and values as counted, bitmaps and
@@ -188,7 +202,8 @@ impl Index {
             }
         }
         self.store_terms(doc, &mut document, &terms);
-        self.by_id.insert(&IdProbe::new(document.id, &self.documents), doc);
+        self.by_id
+            .insert(&IdProbe::new(document.id, &self.documents), doc);
         self.all.insert(doc);
         if let Some(count) = self.by_key_count.get_mut(usize::from(document.user)) {
             count.insert(doc);
@@ -200,7 +215,9 @@ impl Index {
 
     /// Removes a document, if it is there.
     pub fn remove(&mut self, doc: u32) {
-        let Some(&document) = self.documents.get(doc) else { return };
+        let Some(&document) = self.documents.get(doc) else {
+            return;
+        };
         let terms: Vec<u32> = self.terms_of(&document).to_vec();
         if let Some(patterns) = &mut self.patterns {
             patterns.remove(doc);
@@ -208,7 +225,8 @@ impl Index {
         for term in terms {
             self.remove_pair(doc, document.id, term);
         }
-        self.by_id.remove(&IdProbe::new(document.id, &self.documents));
+        self.by_id
+            .remove(&IdProbe::new(document.id, &self.documents));
         self.all.remove(doc);
         if let Some(count) = self.by_key_count.get_mut(usize::from(document.user)) {
             count.remove(doc);
@@ -220,7 +238,9 @@ impl Index {
     /// Sets, changes or (with `None`) removes one extra pair of a document; only this
     /// pair is indexed anew. A key among the document's own pairs is left alone.
     pub fn set_extra(&mut self, doc: u32, key: &str, value: Option<ValueRef<'_>>) {
-        let Some(&document) = self.documents.get(doc) else { return };
+        let Some(&document) = self.documents.get(doc) else {
+            return;
+        };
         let mut terms = self.terms_of(&document).to_vec();
         let at = terms.iter().position(|&term| self.key_is(term, key));
         if at.is_some_and(|at| at < usize::from(document.own)) {
@@ -251,7 +271,9 @@ impl Index {
     /// The document's terms: first those of its key values by key, then the extra ones.
     #[inline]
     pub(crate) fn terms_of<'a>(&'a self, document: &'a Document) -> &'a [u32] {
-        document.inline_terms().unwrap_or_else(|slot| &self.overflow[slot])
+        document
+            .inline_terms()
+            .unwrap_or_else(|slot| &self.overflow[slot])
     }
 
     /// The document's term for a key.
@@ -259,9 +281,15 @@ impl Index {
     pub(crate) fn term_of(&self, document: &Document, key: u32) -> Option<u32> {
         let terms = self.terms_of(document);
         if terms.len() > Document::INLINE {
-            return terms.iter().copied().find(|&term| self.names.terms[term].key == key);
+            return terms
+                .iter()
+                .copied()
+                .find(|&term| self.names.terms[term].key == key);
         }
-        document.candidates(key).map(|at| terms[at]).find(|&term| self.names.terms[term].key == key)
+        document
+            .candidates(key)
+            .map(|at| terms[at])
+            .find(|&term| self.names.terms[term].key == key)
     }
 
     fn key_is(&self, term: u32, name: &str) -> bool {
@@ -294,7 +322,9 @@ impl Index {
         let of_key = &mut self.names.keys[key].payload;
         if new {
             let before = of_key.values.memory_bytes();
-            of_key.values.insert(&ValueProbe::new(value, &self.names.terms), term);
+            of_key
+                .values
+                .insert(&ValueProbe::new(value, &self.names.terms), term);
             self.postings_bytes = self.postings_bytes + of_key.values.memory_bytes() - before;
         }
         of_key.documents.insert(doc);
@@ -321,7 +351,9 @@ impl Index {
             let of_key = &mut self.names.keys[key].payload;
             let before = of_key.values.memory_bytes();
             let value = self.names.terms[term].value.as_slice();
-            of_key.values.remove(&ValueProbe::new(value, &self.names.terms));
+            of_key
+                .values
+                .remove(&ValueProbe::new(value, &self.names.terms));
             self.postings_bytes = self.postings_bytes + of_key.values.memory_bytes() - before;
             self.names.forget_term(term);
         }
@@ -333,6 +365,3 @@ fn bitmap_bytes(bitmap: &RoaringBitmap) -> usize {
     let span = bitmap.max().map_or(0, |max| max as usize / 8 + 64);
     span.min(bitmap.len() as usize * 2 + 64)
 }
-
-#[cfg(test)]
-mod tests;

@@ -15,12 +15,12 @@
 use hashbrown::HashTable;
 use willow_model::{KeyValues, encoding::ENCODED_ANY};
 
-use crate::index::{Interner, Slab};
+use crate::index::{Interner, Slab, in_tests};
 
 /// Patterns a node holds before it branches.
-const NODE_PATTERNS: usize = 12;
+const NODE_PATTERNS: usize = in_tests(2, 12);
 /// Children in one sorted vector; more become a hash table.
-const FEW_CHILDREN: usize = 16;
+const FEW_CHILDREN: usize = in_tests(3, 16);
 const ROOT: u32 = 0;
 
 /// Stored patterns, found by the key values they match.
@@ -43,7 +43,10 @@ impl PatternTrie {
     /// An empty trie; the seed is that of [`crate::index::Options::hash_seed`].
     #[must_use]
     pub fn new(hash_seed: u64) -> Self {
-        Self { names: Interner::new(hash_seed), trie: TermTrie::default() }
+        Self {
+            names: Interner::new(hash_seed),
+            trie: TermTrie::default(),
+        }
     }
 
     /// Patterns in it.
@@ -85,7 +88,10 @@ impl PatternTrie {
             return false;
         }
         for (key, value) in pattern.encoded_pairs() {
-            let term = self.names.key(key).and_then(|key| self.names.term(key, value));
+            let term = self
+                .names
+                .key(key)
+                .and_then(|key| self.names.term(key, value));
             if let Some(term) = term
                 && self.names.release_term(term)
             {
@@ -143,8 +149,18 @@ struct Terms {
 impl Default for TermTrie {
     fn default() -> Self {
         let mut nodes = Slab::default();
-        nodes.put(ROOT, Node { needs: u64::MAX, ..Node::default() });
-        Self { nodes, places: Slab::default(), allocated: 0 }
+        nodes.put(
+            ROOT,
+            Node {
+                needs: u64::MAX,
+                ..Node::default()
+            },
+        );
+        Self {
+            nodes,
+            places: Slab::default(),
+            allocated: 0,
+        }
     }
 }
 
@@ -162,13 +178,19 @@ impl TermTrie {
     ) {
         let mut order = terms.to_vec();
         order.sort_unstable_by_key(|&term| (names.terms[term].uses, term));
-        let needs = terms.iter().fold(0, |bits, &term| bits | key_bit(names.terms[term].key));
-        self.place(ROOT, doc, &order, needs, &|term| key_bit(names.terms[term].key));
+        let needs = terms
+            .iter()
+            .fold(0, |bits, &term| bits | key_bit(names.terms[term].key));
+        self.place(ROOT, doc, &order, needs, &|term| {
+            key_bit(names.terms[term].key)
+        });
     }
 
     /// Removes a pattern; false if it is not there.
     pub(crate) fn remove(&mut self, doc: u32) -> bool {
-        let Some(place) = self.places.take(doc) else { return false };
+        let Some(place) = self.places.take(doc) else {
+            return false;
+        };
         let node = &mut self.nodes[place];
         let mut at = 0;
         while at < node.patterns.len() && node.patterns[at] != doc {
@@ -200,11 +222,16 @@ impl TermTrie {
         loop {
             let here = &mut self.nodes[node];
             here.needs &= needs;
-            let Some((&first, rest)) = terms.split_first() else { break };
+            let Some((&first, rest)) = terms.split_first() else {
+                break;
+            };
             if matches!(here.children, Children::None) {
                 break;
             }
-            node = here.children.get(first).unwrap_or_else(|| self.add_child(node, first));
+            node = here
+                .children
+                .get(first)
+                .unwrap_or_else(|| self.add_child(node, first));
             terms = rest;
         }
         let here = &mut self.nodes[node];
@@ -219,7 +246,12 @@ impl TermTrie {
     }
 
     fn add_child(&mut self, parent: u32, term: u32) -> u32 {
-        let child = self.nodes.add(Node { parent, term, needs: u64::MAX, ..Node::default() });
+        let child = self.nodes.add(Node {
+            parent,
+            term,
+            needs: u64::MAX,
+            ..Node::default()
+        });
         let children = &mut self.nodes[parent].children;
         let before = children.memory_bytes();
         children.insert(term, child);
@@ -229,7 +261,9 @@ impl TermTrie {
 
     fn branch_if_full(&mut self, node: u32, key_bit: &impl Fn(u32) -> u64) {
         let here = &mut self.nodes[node];
-        let open = Patterns(&here.patterns).filter(|(_, terms)| !terms.is_empty()).count();
+        let open = Patterns(&here.patterns)
+            .filter(|(_, terms)| !terms.is_empty())
+            .count();
         if open <= NODE_PATTERNS {
             return;
         }
@@ -239,7 +273,9 @@ impl TermTrie {
         self.allocated -= patterns.capacity() * 4;
         here.children = Children::Few(Vec::new());
         for (doc, terms) in Patterns(&patterns) {
-            let needs = terms.iter().fold(path_needs, |bits, &term| bits | key_bit(term));
+            let needs = terms
+                .iter()
+                .fold(path_needs, |bits, &term| bits | key_bit(term));
             self.place(node, doc, terms, needs, key_bit);
         }
     }
@@ -263,7 +299,9 @@ impl TermTrie {
                 self.nodes[ROOT].needs = u64::MAX;
                 return;
             }
-            let Some(gone) = self.nodes.take(node) else { return };
+            let Some(gone) = self.nodes.take(node) else {
+                return;
+            };
             let children = &mut self.nodes[gone.parent].children;
             let before = children.memory_bytes();
             children.remove(gone.term);
@@ -315,7 +353,9 @@ impl<'a> Iterator for Patterns<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let [doc, len, rest @ ..] = self.0 else { return None };
+        let [doc, len, rest @ ..] = self.0 else {
+            return None;
+        };
         let (terms, rest) = rest.split_at_checked(*len as usize)?;
         self.0 = rest;
         Some((*doc, terms))
@@ -343,12 +383,13 @@ impl Children {
     fn get(&self, term: u32) -> Option<u32> {
         match self {
             Self::None => None,
-            Self::Few(list) => {
-                list.iter().find(|(other, _)| *other == term).map(|&(_, child)| child)
-            }
-            Self::Many(table) => {
-                table.find(hash(term), |(other, _)| *other == term).map(|&(_, child)| child)
-            }
+            Self::Few(list) => list
+                .iter()
+                .find(|(other, _)| *other == term)
+                .map(|&(_, child)| child),
+            Self::Many(table) => table
+                .find(hash(term), |(other, _)| *other == term)
+                .map(|&(_, child)| child),
         }
     }
 
@@ -391,7 +432,9 @@ impl Children {
         match self {
             Self::None => {}
             Self::Few(list) => out.extend(
-                list.iter().filter(|(term, _)| terms.contains(*term)).map(|&(_, child)| child),
+                list.iter()
+                    .filter(|(term, _)| terms.contains(*term))
+                    .map(|&(_, child)| child),
             ),
             Self::Many(_) => out.extend(terms.list.iter().filter_map(|&term| self.get(term))),
         }
@@ -417,7 +460,9 @@ impl Terms {
             let Some(key) = names.key(name) else { continue };
             terms.keys |= key_bit(key);
             let literal = names.term(key, value);
-            let any = (value != ENCODED_ANY).then(|| names.term(key, ENCODED_ANY)).flatten();
+            let any = (value != ENCODED_ANY)
+                .then(|| names.term(key, ENCODED_ANY))
+                .flatten();
             for term in [literal, any].into_iter().flatten() {
                 terms.list.push(term);
                 let mut slot = Self::slot(term);

@@ -2,13 +2,14 @@
 
 use roaring::RoaringBitmap;
 
+use super::in_tests;
 use super::tree::{Cursor, Entry, Probe, Tree, lower_bound};
 
 /// Documents kept in one sorted vector; more become a tree.
-const FEW_MAX: usize = 64;
+const FEW_MAX: usize = in_tests(4, 64);
 /// A set this large also keeps a bitmap, for intersections and counts. A smaller
 /// one is as quickly looked up in the documents, and its bitmap would be mostly overhead.
-const BITS_MIN: usize = 4096;
+const BITS_MIN: usize = in_tests(12, 4096);
 
 /// See the module. Most pairs of a key like a name or a time have one document.
 #[derive(Debug, Default)]
@@ -42,7 +43,11 @@ impl Posting {
             Self::Empty | Self::One(_) => 0,
             Self::Few(entries) => entries.capacity() * size_of::<Entry>() + 16,
             Self::Many(many) => {
-                let bits = if many.bits.is_some() { many.tree.len() * 2 } else { 0 };
+                let bits = if many.bits.is_some() {
+                    many.tree.len() * 2
+                } else {
+                    0
+                };
                 size_of::<Many>() + 16 + many.tree.memory_bytes() + bits
             }
         }
@@ -76,8 +81,10 @@ impl Posting {
                 }
                 entries.insert(at, entry);
                 if entries.len() > FEW_MAX {
-                    *self =
-                        Self::Many(Box::new(Many { tree: Tree::from_sorted(entries), bits: None }));
+                    *self = Self::Many(Box::new(Many {
+                        tree: Tree::from_sorted(entries),
+                        bits: None,
+                    }));
                 }
             }
             Self::Many(many) => many.insert(probe, doc),
@@ -116,6 +123,14 @@ impl Posting {
         match self {
             Self::Many(many) => many.tree.select(rank),
             small => small.small().get(rank).map(|entry| entry.item),
+        }
+    }
+
+    /// Calls `each` with every document in id order.
+    pub(crate) fn each(&self, mut each: impl FnMut(u32)) {
+        let mut cursor = self.first();
+        while let Some(run) = cursor.next_run(usize::MAX) {
+            run.iter().for_each(|entry| each(entry.item));
         }
     }
 

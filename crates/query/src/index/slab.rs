@@ -46,10 +46,13 @@ impl<T: Default> Slab<T> {
     /// Puts `item` into the lowest vacant slot.
     pub(crate) fn add(&mut self, item: T) -> u32 {
         let chunk = self.open.min().unwrap_or(self.chunks.len() as u32) as usize;
-        let vacant =
-            self.used.get(chunk).and_then(|used| used.iter().position(|&word| word != u64::MAX));
-        let (word, bit) =
-            vacant.map_or((0, 0), |word| (word, self.used[chunk][word].trailing_ones() as usize));
+        let vacant = self
+            .used
+            .get(chunk)
+            .and_then(|used| used.iter().position(|&word| word != u64::MAX));
+        let (word, bit) = vacant.map_or((0, 0), |word| {
+            (word, self.used[chunk][word].trailing_ones() as usize)
+        });
         let slot = (chunk * CHUNK + word * 64 + bit) as u32;
         self.put(slot, item);
         slot
@@ -156,7 +159,10 @@ mod tests {
         }
         assert_eq!((slab.len(), slab.chunks.len()), (10, 1));
         assert!(slab.memory_bytes() < full / 3);
-        assert_eq!((slab.get(3), slab.get(10), slab.get(u32::MAX)), (Some(&1), None, None));
+        assert_eq!(
+            (slab.get(3), slab.get(10), slab.get(u32::MAX)),
+            (Some(&1), None, None)
+        );
     }
 
     #[test]

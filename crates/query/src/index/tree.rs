@@ -31,7 +31,11 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) const fn new(word: u64, item: u32) -> Self {
-        Self { high: (word >> 32) as u32, low: word as u32, item }
+        Self {
+            high: (word >> 32) as u32,
+            low: word as u32,
+            item,
+        }
     }
 
     #[inline]
@@ -49,7 +53,9 @@ pub(crate) trait Probe {
 
     #[inline]
     fn compare(&self, entry: &Entry) -> Ordering {
-        self.word().cmp(&entry.word()).then_with(|| self.tie(entry.item))
+        self.word()
+            .cmp(&entry.word())
+            .then_with(|| self.tie(entry.item))
     }
 }
 
@@ -107,7 +113,14 @@ impl Default for Tree {
 
 impl Tree {
     pub(crate) const fn new() -> Self {
-        Self { root: Node::Leaf(Vec::new()), len: 0, size: Size { leaf_entries: 0, leaves: 1 } }
+        Self {
+            root: Node::Leaf(Vec::new()),
+            len: 0,
+            size: Size {
+                leaf_entries: 0,
+                leaves: 1,
+            },
+        }
     }
 
     /// A tree of entries that are already in order.
@@ -116,7 +129,10 @@ impl Tree {
             .chunks(LEAF_MAX * 3 / 4)
             .map(|chunk| (chunk[0], chunk.len() as u32, Node::Leaf(chunk.to_vec())))
             .collect();
-        let size = Size { leaf_entries: entries.len(), leaves: nodes.len().max(1) };
+        let size = Size {
+            leaf_entries: entries.len(),
+            leaves: nodes.len().max(1),
+        };
         while nodes.len() > 1 {
             let mut parents = Vec::new();
             let mut rest = nodes.into_iter().peekable();
@@ -135,8 +151,14 @@ impl Tree {
             }
             nodes = parents;
         }
-        let root = nodes.pop().map_or_else(|| Node::Leaf(Vec::new()), |(_, _, node)| node);
-        Self { root, len: entries.len() as u32, size }
+        let root = nodes
+            .pop()
+            .map_or_else(|| Node::Leaf(Vec::new()), |(_, _, node)| node);
+        Self {
+            root,
+            len: entries.len() as u32,
+            size,
+        }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -185,7 +207,10 @@ impl Tree {
                 Node::Leaf(entries) => return before + lower_bound(entries, probe),
                 Node::Inner(inner) => {
                     let at = inner.child_of(probe);
-                    before += inner.counts[..at].iter().map(|&count| count as usize).sum::<usize>();
+                    before += inner.counts[..at]
+                        .iter()
+                        .map(|&count| count as usize)
+                        .sum::<usize>();
                     node = &inner.children[at];
                 }
             }
@@ -212,7 +237,10 @@ impl Tree {
 
     /// A cursor before the first item not less than the probe.
     pub(crate) fn seek(&self, probe: &impl Probe) -> Cursor<'_> {
-        self.descend(|inner| inner.child_of(probe), |entries| lower_bound(entries, probe))
+        self.descend(
+            |inner| inner.child_of(probe),
+            |entries| lower_bound(entries, probe),
+        )
     }
 
     /// A cursor before the first item.
@@ -238,7 +266,11 @@ impl Tree {
             node = &inner.children[at];
         }
         let leaf = node.entries();
-        Cursor { path, leaf, at: place(leaf) }
+        Cursor {
+            path,
+            leaf,
+            at: place(leaf),
+        }
     }
 }
 
@@ -277,8 +309,14 @@ impl Node {
         match self {
             Self::Leaf(entries) => {
                 let at = lower_bound(entries, probe);
-                if entries.get(at).is_some_and(|entry| probe.compare(entry) == Ordering::Equal) {
-                    return Inserted { added: false, split: None };
+                if entries
+                    .get(at)
+                    .is_some_and(|entry| probe.compare(entry) == Ordering::Equal)
+                {
+                    return Inserted {
+                        added: false,
+                        split: None,
+                    };
                 }
                 let before = entries.capacity();
                 let split = insert_in_leaf(entries, at, Entry::new(probe.word(), item));
@@ -288,7 +326,10 @@ impl Node {
                     size.leaves += 1;
                 }
                 size.leaf_entries -= before;
-                Inserted { added: true, split: split.map(|right| (right[0], Self::Leaf(right))) }
+                Inserted {
+                    added: true,
+                    split: split.map(|right| (right[0], Self::Leaf(right))),
+                }
             }
             Self::Inner(inner) => inner.insert(probe, item, size),
         }
@@ -298,8 +339,14 @@ impl Node {
         match self {
             Self::Leaf(entries) => {
                 let at = lower_bound(entries, probe);
-                if entries.get(at).is_none_or(|entry| probe.compare(entry) != Ordering::Equal) {
-                    return Removed { removed: false, least: None };
+                if entries
+                    .get(at)
+                    .is_none_or(|entry| probe.compare(entry) != Ordering::Equal)
+                {
+                    return Removed {
+                        removed: false,
+                        least: None,
+                    };
                 }
                 let before = entries.capacity();
                 entries.remove(at);
@@ -309,7 +356,11 @@ impl Node {
                 size.leaf_entries -= before - entries.capacity();
                 Removed {
                     removed: true,
-                    least: if at == 0 { entries.first().copied() } else { None },
+                    least: if at == 0 {
+                        entries.first().copied()
+                    } else {
+                        None
+                    },
                 }
             }
             Self::Inner(inner) => inner.remove(probe, size),
@@ -372,7 +423,8 @@ fn insert_in_leaf(entries: &mut Vec<Entry>, at: usize, entry: Entry) -> Option<V
 impl Inner {
     #[inline]
     fn child_of(&self, probe: &impl Probe) -> usize {
-        self.separators.partition_point(|entry| probe.compare(entry) != Ordering::Less)
+        self.separators
+            .partition_point(|entry| probe.compare(entry) != Ordering::Less)
     }
 
     fn insert(&mut self, probe: &impl Probe, item: u32, size: &mut Size) -> Inserted {
@@ -380,7 +432,10 @@ impl Inner {
         let below = self.children[at].insert(probe, item, size);
         self.counts[at] += u32::from(below.added);
         let Some((separator, right)) = below.split else {
-            return Inserted { added: below.added, split: None };
+            return Inserted {
+                added: below.added,
+                split: None,
+            };
         };
         let count = right.count();
         self.counts[at] -= count;
@@ -393,7 +448,11 @@ impl Inner {
 
     /// Splits in half, or off the very end where values only grow.
     fn split(&mut self, grown: usize) -> (Entry, Node) {
-        let half = if grown == self.children.len() { grown - 1 } else { self.children.len() / 2 };
+        let half = if grown == self.children.len() {
+            grown - 1
+        } else {
+            self.children.len() / 2
+        };
         let right = Self {
             separators: self.separators.split_off(half),
             counts: self.counts.split_off(half),
@@ -411,7 +470,10 @@ impl Inner {
         }
         self.counts[at] -= 1;
         if self.counts[at] == 0 {
-            return Removed { removed: true, least: self.drop_child(at, size) };
+            return Removed {
+                removed: true,
+                least: self.drop_child(at, size),
+            };
         }
         let least = match below.least {
             Some(entry) if at > 0 => {
@@ -423,7 +485,10 @@ impl Inner {
         if self.children[at].slots() < self.children[at].room() / 4 {
             self.merge(at, size);
         }
-        Removed { removed: true, least }
+        Removed {
+            removed: true,
+            least,
+        }
     }
 
     /// Drops an empty child; the new least entry if it was the first.
@@ -442,8 +507,14 @@ impl Inner {
 
     /// Joins a small child with a neighbour if that leaves room to grow.
     fn merge(&mut self, at: usize, size: &mut Size) {
-        let left = if at + 1 < self.children.len() { at } else { at.saturating_sub(1) };
-        let Some(right) = self.children.get(left + 1) else { return };
+        let left = if at + 1 < self.children.len() {
+            at
+        } else {
+            at.saturating_sub(1)
+        };
+        let Some(right) = self.children.get(left + 1) else {
+            return;
+        };
         if self.children[left].slots() + right.slots() > right.room() * 3 / 4 {
             return;
         }
@@ -465,7 +536,11 @@ pub(crate) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// A cursor over one slice of entries, for sets too small to be a tree.
     pub(crate) const fn over(leaf: &'a [Entry], at: usize) -> Self {
-        Self { path: Vec::new(), leaf, at }
+        Self {
+            path: Vec::new(),
+            leaf,
+            at,
+        }
     }
 
     /// The item after the cursor, which moves past it.
@@ -491,7 +566,7 @@ impl<'a> Cursor<'a> {
         while self.at == self.leaf.len() {
             self.step_leaf(true)?;
         }
-        let end = self.leaf.len().min(self.at + limit);
+        let end = self.leaf.len().min(self.at.saturating_add(limit));
         let run = &self.leaf[self.at..end];
         self.at = end;
         Some(run)
@@ -499,7 +574,11 @@ impl<'a> Cursor<'a> {
 
     fn step_leaf(&mut self, forward: bool) -> Option<()> {
         let depth = self.path.iter().rposition(|(inner, at)| {
-            if forward { at + 1 < inner.children.len() } else { *at > 0 }
+            if forward {
+                at + 1 < inner.children.len()
+            } else {
+                *at > 0
+            }
         })?;
         let levels = self.path.len();
         self.path.truncate(depth + 1);

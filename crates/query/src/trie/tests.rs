@@ -9,8 +9,10 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, bound: u32) -> u32 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as u32) % bound
     }
 
@@ -26,7 +28,12 @@ impl Random {
             };
             pairs.insert(format!("key-{}", self.below(keys)), value);
         }
-        if pattern { KeyValues::pattern(pairs) } else { KeyValues::probe(pairs) }.expect("valid")
+        if pattern {
+            KeyValues::pattern(pairs)
+        } else {
+            KeyValues::probe(pairs)
+        }
+        .expect("valid")
     }
 }
 
@@ -84,7 +91,10 @@ fn gives_its_memory_back() {
     assert!(trie.is_empty());
     // One chunk of nodes and the smallest hash tables may stay.
     let left = trie.memory_bytes() - empty;
-    assert!(left < full / 4 && left < 130_000, "{left} of {full} bytes left");
+    assert!(
+        left < full / 4 && left < 130_000,
+        "{left} of {full} bytes left"
+    );
 }
 
 #[test]
@@ -94,9 +104,12 @@ fn many_equal_patterns_are_one_node() {
     for doc in 0..2_000 {
         trie.insert(doc, &pattern);
     }
-    let probe =
-        KeyValues::probe([("a", 1_u8.into()), ("b", Value::Bool(true)), ("c", 2_u8.into())])
-            .expect("valid");
+    let probe = KeyValues::probe([
+        ("a", 1_u8.into()),
+        ("b", Value::Bool(true)),
+        ("c", 2_u8.into()),
+    ])
+    .expect("valid");
     let mut out = Vec::new();
     trie.matches(&probe, &mut out);
     assert_eq!(out, (0..2_000).collect::<Vec<_>>());
@@ -110,14 +123,19 @@ fn visits_few_nodes_with_thirty_two_keys() {
     let key = |number: u32| format!("key-{number:02}");
     let mut random = Random(5);
     for doc in 0..20_000_u32 {
-        let mut pairs: BTreeMap<String, Value> =
-            (0..random.below(31)).map(|_| (key(random.below(31)), Value::Any)).collect();
+        let mut pairs: BTreeMap<String, Value> = (0..random.below(31))
+            .map(|_| (key(random.below(31)), Value::Any))
+            .collect();
         pairs.insert(key(31), Value::U32(doc));
         trie.insert(doc, &KeyValues::pattern(pairs).expect("valid"));
     }
     let probe =
         KeyValues::probe((0..32).map(|number| (key(number), Value::U32(7)))).expect("valid");
     let mut out = Vec::new();
-    assert!(trie.trie.visit(&super::Terms::new(&probe, &trie.names), &mut out) < 10);
+    assert!(
+        trie.trie
+            .visit(&super::Terms::new(&probe, &trie.names), &mut out)
+            < 10
+    );
     assert_eq!(out, [7]);
 }
