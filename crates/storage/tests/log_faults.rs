@@ -277,9 +277,9 @@ fn no_flipped_bit_is_taken_for_good_or_cut_off_silently() {
                 at % 512 < [432, 432, 432, 84, if clean { 48 } else { 0 }][at as usize / 512]
             }
         };
-        // Eleven is prime to eight, so every place in a byte has its turn.
+        // Thirty-seven is prime to eight, so every place in a byte has its turn.
         let bits = (0..40 * 8).chain(4096 * 8..(4096 + 5 * 512) * 8);
-        for bit in bits.step_by(11) {
+        for bit in bits.step_by(37) {
             vfs.flip_bit(&path, bit);
             let before = vfs.contents(&path);
             match try_open(&vfs, options()) {

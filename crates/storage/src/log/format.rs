@@ -308,3 +308,124 @@ impl Input<'_> {
         self.take().map(u64::from_le_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KINDS: [Kind; 8] = [
+        Kind::Entry,
+        Kind::Truncate,
+        Kind::Purge,
+        Kind::State,
+        Kind::Forget,
+        Kind::Mark,
+        Kind::Moved,
+        Kind::MarkState,
+    ];
+
+    fn record_header() -> impl Strategy<Value = RecordHeader> {
+        let kind = prop::sample::select(KINDS.to_vec());
+        (kind, any::<(u16, u32, u64, u64)>()).prop_map(|(kind, (aux, group, index, term))| {
+            RecordHeader {
+                kind,
+                aux,
+                group,
+                index,
+                term,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_segment_header_comes_back((nonce, segment, bytes) in any::<(u64, u64, u64)>()) {
+            let header = SegmentHeader { nonce, segment, bytes };
+            let encoded = header.encode();
+            prop_assert_eq!(encoded.len(), SEGMENT_HEADER);
+            prop_assert_eq!(SegmentHeader::decode(&encoded), Decoded::Valid(header));
+        }
+
+        #[test]
+        fn a_batch_header_comes_back_and_no_flipped_bit_passes(
+            (flags, nonce, segment, sequence) in any::<(u16, u64, u64, u64)>(),
+            (payload_len, records, payload_crc) in any::<(u32, u32, u32)>(),
+            bit in 0..BATCH_HEADER * 8,
+        ) {
+            let header = BatchHeader {
+                flags: BatchFlags(flags),
+                nonce,
+                segment,
+                sequence,
+                payload_len,
+                records,
+                payload_crc,
+            };
+            let mut encoded = header.encode();
+            prop_assert_eq!(BatchHeader::decode(&encoded), Decoded::Valid(header));
+            encoded[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(BatchHeader::decode(&encoded), Decoded::Invalid);
+            prop_assert_eq!(super::super::flip::header_but_one_bit(&encoded), Some(header));
+        }
+
+        #[test]
+        fn records_come_back_one_after_the_other(
+            records in prop::collection::vec(
+                (record_header(), prop::collection::vec(any::<u8>(), 0..100)),
+                1..5,
+            ),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = Vec::new();
+            for (header, payload) in &records {
+                encode_record(header, payload, &mut bytes);
+            }
+            let mut at = 0;
+            for (header, payload) in &records {
+                let (got, got_payload, used) = decode_record(&bytes[at..]).expect("intact");
+                prop_assert_eq!((&got, got_payload), (header, &payload[..]));
+                // Any part of it is not a record.
+                prop_assert_eq!(decode_record(&bytes[at..at + cut.index(used)]), None);
+                at += used;
+            }
+            prop_assert_eq!(at, bytes.len());
+        }
+
+        #[test]
+        fn a_flipped_bit_in_a_record_is_found(
+            header in record_header(),
+            payload in prop::collection::vec(any::<u8>(), 0..100),
+            place in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = Vec::new();
+            encode_record(&header, &payload, &mut bytes);
+            let bit = place.index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(decode_record(&bytes), None);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = SegmentHeader::decode(&bytes);
+            let _ = BatchHeader::decode(&bytes);
+            let _ = decode_record(&bytes);
+            let _ = decode_entry(bytes.into(), 1, 2, 3);
+        }
+    }
+
+    #[test]
+    fn an_unknown_version_is_told_from_damage() {
+        let header = SegmentHeader {
+            nonce: 1,
+            segment: 2,
+            bytes: 3,
+        };
+        let mut encoded = header.encode();
+        encoded[8] = 2;
+        assert_eq!(SegmentHeader::decode(&encoded), Decoded::Invalid);
+        let crc = crc32fast::hash(&encoded[..SEGMENT_HEADER_USED - 4]);
+        encoded[SEGMENT_HEADER_USED - 4..SEGMENT_HEADER_USED].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&encoded), Decoded::UnknownVersion(2));
+    }
+}

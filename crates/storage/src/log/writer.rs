@@ -237,14 +237,16 @@ impl Writer {
     /// Writes an empty batch that proves the one before it durable.
     pub(crate) fn seal(&mut self, shared: &Mutex<Shared>) -> Vec<Done> {
         let fits = self.offset + padded(BATCH_HEADER as u64) <= self.current.bytes;
-        if self.sealed || !fits || lock(shared).poisoned.is_some() {
+        let has_room = fits || self.standby.failure().is_none();
+        if self.sealed || !has_room || lock(shared).poisoned.is_some() {
             return Vec::new();
         }
         let sealed = self
             .start_batch(0, shared)
             .and_then(|count| self.finish_batch(BatchFlags::SEAL, count, shared));
         match sealed {
-            Ok(()) => Vec::new(),
+            // Nothing of anybody's was to be written, so nobody needs to hear of a full disk.
+            Ok(()) | Err(Refusal::NoSegment(_)) => Vec::new(),
             Err(refusal) => refuse(refusal, shared),
         }
     }
