@@ -1,5 +1,6 @@
 //! Every task of this repository in one place: `cargo xtask <task>`.
 
+mod bench;
 mod setup;
 mod test;
 mod tidy;
@@ -22,6 +23,11 @@ enum Task {
         #[arg(long)]
         peers: bool,
     },
+    /// Benchmarks; `cargo xtask bench --help` lists them
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Format, lint and run every test, as CI does
     Test,
     /// Check the house rules: crate arrows, file lengths, dependency list
@@ -33,6 +39,7 @@ fn main() -> anyhow::Result<()> {
     sh.change_dir(root());
     match Args::parse().task {
         Task::Setup { peers } => setup::run(&sh, peers),
+        Task::Bench { bench } => bench::run(&sh, bench),
         Task::Test => test::run(&sh),
         Task::Tidy => tidy::run(&root()),
     }
@@ -41,5 +48,8 @@ fn main() -> anyhow::Result<()> {
 /// The repository's root.
 fn root() -> std::path::PathBuf {
     let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().expect("xtask lies in the root").to_path_buf()
+    manifest
+        .parent()
+        .expect("xtask lies in the root")
+        .to_path_buf()
 }

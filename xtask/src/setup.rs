@@ -3,12 +3,13 @@
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
-/// The peers of `cargo xtask bench peers`.
-const PEERS: &[(&str, &str)] = &[
-    ("redis-server", "redis-server"),
-    ("etcd", "etcd-server"),
-    ("beanstalkd", "beanstalkd"),
-    ("nats-server", "nats-server"),
+/// The peers of `cargo xtask bench peers`, and what building their clients takes.
+const PEERS: &[&str] = &[
+    "redis-server",
+    "etcd-server",
+    "beanstalkd",
+    "protobuf-compiler",
+    "libprotobuf-dev",
 ];
 
 /// Where the Python tools of the tests live.
@@ -24,18 +25,21 @@ pub(crate) fn run(sh: &Shell, peers: bool) -> anyhow::Result<()> {
 
 /// The test runner.
 pub(crate) fn nextest(sh: &Shell) -> anyhow::Result<()> {
-    if cmd!(sh, "cargo nextest --version").quiet().ignore_stderr().read().is_ok() {
+    if cmd!(sh, "cargo nextest --version")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .is_ok()
+    {
         return Ok(());
     }
     eprintln!("installing cargo-nextest");
     Ok(cmd!(sh, "cargo install --locked cargo-nextest").run()?)
 }
 
-/// The peers' servers, where they are not there yet.
+/// The peers' servers; nothing happens where they are there already.
 pub(crate) fn peers(sh: &Shell) -> anyhow::Result<()> {
-    let missing: Vec<&str> =
-        PEERS.iter().filter(|(program, _)| !installed(sh, program)).map(|(_, package)| *package).collect();
-    apt(sh, &missing)
+    apt(sh, PEERS)
 }
 
 /// Schemathesis in a virtual environment of its own; returns the path of its program.
@@ -47,23 +51,31 @@ pub(crate) fn schemathesis(sh: &Shell) -> anyhow::Result<String> {
             apt(sh, &["python3-venv"])?;
             cmd!(sh, "python3 -m venv {VENV}").run()?;
         }
-        cmd!(sh, "{VENV}/bin/pip install --quiet schemathesis==4.*").run().context("pip install schemathesis")?;
+        cmd!(sh, "{VENV}/bin/pip install --quiet schemathesis==4.*")
+            .run()
+            .context("pip install schemathesis")?;
     }
     Ok(program)
 }
 
-fn installed(sh: &Shell, program: &str) -> bool {
-    cmd!(sh, "sh -c").arg(format!("command -v {program}")).quiet().ignore_stdout().run().is_ok()
-}
-
 fn apt(sh: &Shell, packages: &[&str]) -> anyhow::Result<()> {
-    if packages.is_empty() {
-        return Ok(());
-    }
     eprintln!("installing from Debian: {}", packages.join(" "));
-    let sudo: &[&str] = if cmd!(sh, "id -u").quiet().read()? == "0" { &[] } else { &["sudo"] };
-    cmd!(sh, "env {sudo...} apt-get update").quiet().ignore_stdout().run()?;
+    let sudo: &[&str] = if cmd!(sh, "id -u").quiet().read()? == "0" {
+        &[]
+    } else {
+        &["sudo"]
+    };
+    cmd!(sh, "env {sudo...} apt-get update")
+        .quiet()
+        .ignore_stdout()
+        .run()?;
     let _env = sh.push_env("DEBIAN_FRONTEND", "noninteractive");
-    cmd!(sh, "env {sudo...} apt-get install -y --no-install-recommends {packages...}").quiet().ignore_stdout().run()?;
+    cmd!(
+        sh,
+        "env {sudo...} apt-get install -y --no-install-recommends {packages...}"
+    )
+    .quiet()
+    .ignore_stdout()
+    .run()?;
     Ok(())
 }

@@ -1,0 +1,75 @@
+//! Benchmarks. Each prints a table; record it in docs/benchmarks.md with the machine and the command.
+
+use clap::Subcommand;
+use xshell::{Shell, cmd};
+
+use crate::setup;
+
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// Beside etcd, Redis and beanstalkd from Debian's packages, which it installs
+    Peers {
+        /// Passed on: --seconds, --clients, --only
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// `kill -9` with 1,000,000 counters, and the way back
+    Restart {
+        /// Passed on: --counters
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Resident bytes per lock, counter and waiting item
+    Memory {
+        /// Passed on: --count
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// `apply` of one command, in process
+    Apply,
+    /// Indexes, planner, reverse match, in process
+    Query,
+    /// Group commit of the log, in process
+    Log,
+    /// Proposals through Raft and the log, in process
+    Node,
+}
+
+pub(crate) fn run(sh: &Shell, bench: Bench) -> anyhow::Result<()> {
+    match bench {
+        Bench::Peers { arguments } => {
+            setup::peers(sh)?;
+            whole_server(
+                sh,
+                &["--features", "willow-bench/peers"],
+                "peers",
+                &arguments,
+            )
+        }
+        Bench::Restart { arguments } => whole_server(sh, &[], "restart", &arguments),
+        Bench::Memory { arguments } => whole_server(sh, &[], "memory", &arguments),
+        Bench::Apply => Ok(cmd!(sh, "cargo bench --package willow-core").run()?),
+        Bench::Query => Ok(cmd!(sh, "cargo bench --package willow-query").run()?),
+        Bench::Log => Ok(cmd!(sh, "cargo bench --package willow-storage").run()?),
+        Bench::Node => Ok(cmd!(sh, "cargo bench --package willow-node").run()?),
+    }
+}
+
+fn whole_server(
+    sh: &Shell,
+    features: &[&str],
+    task: &str,
+    arguments: &[String],
+) -> anyhow::Result<()> {
+    cmd!(
+        sh,
+        "cargo build --release --package willow --package willow-bench {features...}"
+    )
+    .run()?;
+    let target = sh
+        .var("CARGO_TARGET_DIR")
+        .unwrap_or_else(|_| "target".into());
+    let bench = format!("{target}/release/willow-bench");
+    let willow = format!("{target}/release/willow");
+    Ok(cmd!(sh, "{bench} --willow {willow} {task} {arguments...}").run()?)
+}
