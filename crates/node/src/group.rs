@@ -104,8 +104,8 @@ impl Group {
             entropy: config.entropy,
             tasks: Mutex::default(),
         });
-        group.spawn_tasks(group_log, downtime);
-        if let Err(error) = group.join().await {
+        group.spawn_tasks(Arc::clone(&group_log), downtime);
+        if let Err(error) = group.join(&group_log).await {
             group.shutdown().await;
             return Err(error);
         }
@@ -133,22 +133,23 @@ impl Group {
         *self.tasks.lock() = tasks;
     }
 
-    /// Takes part in the group, and waits until this node can serve.
-    async fn join(&self) -> Result<(), StartError> {
+    /// Takes part in the group, and waits until this node can serve: reads at least, if the disk is full
+    /// from the start.
+    async fn join(&self, log: &GroupLog) -> Result<(), StartError> {
         self.consensus.run().await?;
         let mut health = self.health.subscribe();
         tokio::select! {
-            // The disk is full from the start: what the log holds is applied, and can be read.
+            // What the log holds is applied all the same.
             changed = health.wait_for(|health| matches!(health, Health::ReadOnly(_))) => {
                 changed.map_err(StartError::broken)?;
-                self.replica.go_live();
-                return Ok(());
             }
             recovered = self.consensus.recovered() => recovered?,
         }
         self.replica.go_live();
         self.proposer.not_before(self.replica.read(|state| state.machine.now_ms()));
-        self.health.ready();
+        if !log.is_stalled() && log.check_writable() {
+            self.health.ready();
+        }
         if self.replica.read(|state| state.machine.cluster_id()) == 0 {
             self.initialize().await?;
         }
@@ -232,11 +233,26 @@ impl Group {
         // Whoever waits is sent away; so is whoever begins to wait while the queue drains.
         self.replica.waiters.stop();
         self.proposer.drained().await;
+        self.abort_tasks();
+        self.consensus.stop().await;
+        // Joins the writer's thread, which may be in a last sync.
+        let log = self.log.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
+            tracing::error!(%error, "the log did not close cleanly");
+        }
+    }
+
+    fn abort_tasks(&self) {
         for task in std::mem::take(&mut *self.tasks.lock()) {
             task.abort();
         }
-        self.consensus.stop().await;
-        self.log.close();
+    }
+}
+
+/// Without [`Group::shutdown`] first, this is a crash: nothing is flushed, nobody is told.
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.abort_tasks();
     }
 }
 

@@ -57,15 +57,10 @@ impl HealthCell {
         self.change(Health::Stopping);
     }
 
-    /// Stopping is final; of the reasons to refuse writes only a full disk passes.
+    /// Stopping is final. A log that can never be written again says so by never resuming.
     fn change(&self, next: Health) {
         self.0.send_if_modified(|current| {
-            let is_final = match &*current {
-                Health::Stopping => true,
-                Health::ReadOnly(Unavailable::DiskFull) | Health::Starting | Health::Ready => false,
-                Health::ReadOnly(Unavailable::Storage(_) | Unavailable::Stopped(_)) => next != Health::Stopping,
-            };
-            if is_final || *current == next {
+            if *current == Health::Stopping || *current == next {
                 return false;
             }
             *current = next;
@@ -79,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_full_disk_passes() {
+    fn stopping_is_final() {
         let health = HealthCell::new();
         assert_eq!(health.get(), Health::Starting);
         health.ready();
@@ -88,9 +83,6 @@ mod tests {
         assert!(!health.get().is_ready());
         health.ready();
         assert!(health.get().is_ready());
-        health.read_only(Unavailable::Storage("fsync".to_owned()));
-        health.ready();
-        assert!(!health.get().is_ready());
         health.stopping();
         health.ready();
         assert_eq!(health.get(), Health::Stopping);
