@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Characters of one field or key that a path shows: any valid key.
+const PATH_PART_CHARS: usize = 140;
+
 /// A fault in a query, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
@@ -21,6 +24,17 @@ impl Error {
 
     /// The same fault, seen from outside the field or item.
     pub(crate) fn within(mut self, outer: &str) -> Self {
+        // The path may be a user's text, and ends up on terminals and in logs.
+        let shown = outer.chars().take(PATH_PART_CHARS);
+        let outer: String = shown
+            .map(|c| {
+                if c.is_control() {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    c
+                }
+            })
+            .collect();
         let dot = if self.path.is_empty() || self.path.starts_with('[') {
             ""
         } else {

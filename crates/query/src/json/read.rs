@@ -105,7 +105,8 @@ fn terms(json: &Json) -> Result<Vec<Filter>> {
     let mut terms = Vec::new();
     for (name, json) in entries(json, "an object from keys to comparisons")? {
         let within = |error: Error| error.within(name);
-        let key = Key::new(name.as_str()).map_err(|error| Error::new(name, error.to_string()))?;
+        let key =
+            Key::new(name.as_str()).map_err(|error| within(Error::new("", error.to_string())))?;
         let comparisons = match json {
             Json::Object(_) => object(json, &OPS).map_err(within)?,
             _ => return Err(mismatch(json, "comparisons such as {\"eq\": …}").within(name)),

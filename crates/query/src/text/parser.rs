@@ -299,7 +299,7 @@ impl<'t> Parser<'t> {
         };
         let found = match token {
             Token::Word(word) => format!("`{}`", shorten(word)),
-            Token::Key(key) => format!("the key `{}`", shorten(&key)),
+            Token::Key(key) => format!("the key {:?}", shorten(&key)),
             Token::String(text) => format!("the string {:?}", shorten(&text)),
             Token::Number { text, suffix } => format!("{}{}", shorten(text), shorten(suffix)),
             Token::Symbol(symbol) => format!("`{symbol}`"),
