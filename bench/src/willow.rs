@@ -98,15 +98,10 @@ impl Client for Locks {
 
 /// Creates the queue.
 pub(crate) async fn create_queue(server: &Server) -> anyhow::Result<()> {
-    let request = CreateQueueRequest {
-        name: QUEUE.into(),
-        key_values: None,
-        max_items: None,
-        max_dead_letters: None,
-        defaults: None,
-        request_id: None,
-    };
-    client(server)?.queues().create(&request).await?;
+    client(server)?
+        .queues()
+        .create(&CreateQueueRequest::new(QUEUE))
+        .await?;
     Ok(())
 }
 
@@ -177,21 +172,19 @@ pub(crate) async fn create_rules(
         } else {
             format!("client=* team={rule}")
         };
-        let request = CreateRuleRequest {
-            name: format!("rule-{rule}"),
-            key_values: pattern(&key_values)?.into(),
-            limit: Limit::At(1_000_000),
-            mode: None,
-            request_id: None,
-        };
+        let request = CreateRuleRequest::new(
+            format!("rule-{rule}"),
+            pattern(&key_values)?,
+            Limit::At(1_000_000),
+        );
         client.rules().create(&request).await?;
         for index in 0..overrides {
-            let request = CreateOverrideRequest {
-                name: format!("override-{index}"),
-                key_values: pattern(&format!("{key_values} tier={index}"))?.into(),
-                limit: Limit::At(1_000_000),
-                request_id: None,
-            };
+            let pattern = pattern(&format!("{key_values} tier={index}"))?;
+            let request = CreateOverrideRequest::new(
+                format!("override-{index}"),
+                pattern,
+                Limit::At(1_000_000),
+            );
             client
                 .overrides(&format!("rule-{rule}"))
                 .create(&request)

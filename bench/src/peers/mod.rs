@@ -34,89 +34,87 @@ pub(crate) async fn run(
     let mut rows = Vec::new();
     for &count in clients {
         if wanted(LOCK) {
-            let etcd = etcd::start()?;
-            rows.push(
-                measure(LOCK, "etcd", count, span, async |index| {
-                    etcd::Locks::connect(&etcd, index).await
-                })
-                .await?,
-            );
-            drop(etcd);
-            let redis = redis::start()?;
-            rows.push(
-                measure(LOCK, "redis (always)", count, span, async |index| {
-                    redis::Locks::connect(&redis, index).await
-                })
-                .await?,
-            );
-            drop(redis);
-            let server = willow::start(program)?;
-            rows.push(
-                measure(LOCK, WILLOW, count, span, async |index| {
-                    willow::Locks::connect(&server, index).await
-                })
-                .await?,
-            );
+            rows.extend(locks(program, count, span).await?);
         }
         if wanted(QUEUE) {
-            let redis = redis::start()?;
-            rows.push(
-                measure(
-                    QUEUE,
-                    "redis streams (always)",
-                    count,
-                    span,
-                    async |index| redis::Stream::connect(&redis, index, PAYLOAD).await,
-                )
-                .await?,
-            );
-            drop(redis);
-            let beanstalkd = beanstalkd::start()?;
-            rows.push(
-                measure(QUEUE, "beanstalkd (-f0)", count, span, async |index| {
-                    beanstalkd::Tube::connect(&beanstalkd, index, PAYLOAD).await
-                })
-                .await?,
-            );
-            drop(beanstalkd);
-            let server = willow::start(program)?;
-            willow::create_queue(&server).await?;
-            rows.push(
-                measure(QUEUE, WILLOW, count, span, async |index| {
-                    willow::Queue::connect(&server, index, PAYLOAD).await
-                })
-                .await?,
-            );
+            rows.extend(queues(program, count, span).await?);
         }
         if wanted(LIMIT) {
-            let server = willow::start(program)?;
-            rows.push(
-                measure(LIMIT, "willow, no rules", count, span, async |index| {
-                    willow::Counters::connect(&server, index).await
-                })
-                .await?,
-            );
-            willow::create_rules(&server, 100, 100).await?;
-            rows.push(
-                measure(LIMIT, WILLOW_RULES, count, span, async |index| {
-                    willow::Counters::connect(&server, index).await
-                })
-                .await?,
-            );
+            rows.extend(limits(program, count, span).await?);
         }
         if wanted(BATCHES) {
-            let server = willow::start(program)?;
-            willow::create_queue(&server).await?;
-            let mut row = measure(BATCHES, WILLOW, count.min(4), span, async |index| {
-                willow::Batches::connect(&server, index, PAYLOAD).await
-            })
-            .await?;
-            row.items = willow::BATCH;
-            rows.push(row);
+            rows.push(batches(program, count, span).await?);
         }
     }
     crate::print(&table(&rows));
     Ok(())
+}
+
+async fn locks(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<Row>> {
+    let server = etcd::start()?;
+    let connect = async |index| etcd::Locks::connect(&server, index).await;
+    let etcd = measure(LOCK, "etcd", count, span, connect).await?;
+    drop(server);
+    let server = redis::start()?;
+    let connect = async |index| redis::Locks::connect(&server, index).await;
+    let redis = measure(LOCK, "redis (always)", count, span, connect).await?;
+    drop(server);
+    let server = willow::start(program)?;
+    let connect = async |index| willow::Locks::connect(&server, index).await;
+    Ok(vec![
+        etcd,
+        redis,
+        measure(LOCK, WILLOW, count, span, connect).await?,
+    ])
+}
+
+async fn queues(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<Row>> {
+    let server = redis::start()?;
+    let connect = async |index| redis::Stream::connect(&server, index, PAYLOAD).await;
+    let redis = measure(QUEUE, "redis streams (always)", count, span, connect).await?;
+    drop(server);
+    let server = beanstalkd::start()?;
+    let connect = async |index| beanstalkd::Tube::connect(&server, index, PAYLOAD).await;
+    let beanstalkd = measure(QUEUE, "beanstalkd (-f0)", count, span, connect).await?;
+    drop(server);
+    let server = willow::start(program)?;
+    willow::create_queue(&server).await?;
+    let connect = async |index| willow::Queue::connect(&server, index, PAYLOAD).await;
+    Ok(vec![
+        redis,
+        beanstalkd,
+        measure(QUEUE, WILLOW, count, span, connect).await?,
+    ])
+}
+
+async fn limits(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<Row>> {
+    let server = willow::start(program)?;
+    let connect = async |index| willow::Counters::connect(&server, index).await;
+    let without = measure(LIMIT, "willow, no rules", count, span, connect).await?;
+    willow::create_rules(&server, 100, 100).await?;
+    Ok(vec![
+        without,
+        measure(
+            LIMIT,
+            "willow, 100 rules x 100 overrides",
+            count,
+            span,
+            connect,
+        )
+        .await?,
+    ])
+}
+
+async fn batches(program: &str, count: usize, span: Span) -> anyhow::Result<Row> {
+    let server = willow::start(program)?;
+    willow::create_queue(&server).await?;
+    let connect = async |index| willow::Batches::connect(&server, index, PAYLOAD).await;
+    // A few clients fill both cores already; more would only wait.
+    let row = measure(BATCHES, WILLOW, count.min(4), span, connect).await?;
+    Ok(Row {
+        items: willow::BATCH,
+        ..row
+    })
 }
 
 const LOCK: &str = "lock + unlock";
@@ -124,7 +122,6 @@ const QUEUE: &str = "enqueue + dequeue + ack";
 const LIMIT: &str = "increment + decrement";
 const BATCHES: &str = "enqueue in batches of 1000";
 const WILLOW: &str = "willow";
-const WILLOW_RULES: &str = "willow, 100 rules x 100 overrides";
 
 async fn measure<C: Client>(
     job: &'static str,

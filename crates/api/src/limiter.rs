@@ -109,6 +109,14 @@ pub struct CreateRuleRequest {
     pub request_id: Option<String>,
 }
 
+impl CreateRuleRequest {
+    /// An enforced rule.
+    #[must_use]
+    pub fn new(name: impl Into<String>, key_values: impl Into<KeyValuesInput>, limit: Limit) -> Self {
+        Self { name: name.into(), key_values: key_values.into(), limit, mode: None, request_id: None }
+    }
+}
+
 /// Replaces a rule's limit and mode, and its name if given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -182,6 +190,14 @@ pub struct CreateOverrideRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 128)]
     pub request_id: Option<String>,
+}
+
+impl CreateOverrideRequest {
+    /// An override.
+    #[must_use]
+    pub fn new(name: impl Into<String>, key_values: impl Into<KeyValuesInput>, limit: Limit) -> Self {
+        Self { name: name.into(), key_values: key_values.into(), limit, request_id: None }
+    }
 }
 
 /// Replaces an override's limit, and its name if given.

@@ -107,6 +107,21 @@ pub struct CreateQueueRequest {
     pub request_id: Option<String>,
 }
 
+impl CreateQueueRequest {
+    /// A queue with every setting as it is by default.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            key_values: None,
+            max_items: None,
+            max_dead_letters: None,
+            defaults: None,
+            request_id: None,
+        }
+    }
+}
+
 /// Replaces a queue's settings, all of them: what is absent gets its default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
