@@ -44,6 +44,15 @@ macro_rules! error_codes {
                 match self { $(Self::$variant => $title,)+ Self::Unknown => "Unknown error" }
             }
 
+            /// Its page in Markdown: what it means, what to do, which facts come with it.
+            #[must_use]
+            pub const fn page(self) -> &'static str {
+                match self {
+                    $(Self::$variant => include_str!(concat!("../../../docs/errors/", $name, ".md")),)+
+                    Self::Unknown => "",
+                }
+            }
+
             /// Where its page is: the `type` of a problem.
             #[must_use]
             pub const fn path(self) -> &'static str {
@@ -138,7 +147,20 @@ mod tests {
             assert_eq!(serde_json::from_str::<ErrorCode>(&json).unwrap(), *code);
             assert!((400..=503).contains(&code.status()), "{code}");
             assert_eq!(code.path(), format!("/docs/errors/{code}"));
+            assert!(code.page().starts_with(&format!("# {code}\n")), "{code}");
+            assert!(code.page().contains("\n## What to do\n"), "{code}");
         }
+    }
+
+    #[test]
+    fn no_page_is_left_of_a_code_that_is_gone() {
+        let pages = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors")).unwrap();
+        let mut names: Vec<String> =
+            pages.map(|page| page.unwrap().file_name().into_string().unwrap().replace(".md", "")).collect();
+        names.sort();
+        let mut codes: Vec<String> = ErrorCode::ALL.iter().map(ToString::to_string).collect();
+        codes.sort();
+        assert_eq!(names, codes);
     }
 
     #[test]

@@ -1,0 +1,67 @@
+//! What the server needs of a node, as a trait, so that tests can put faults in between.
+
+use std::{future::Future, pin::Pin};
+
+use willow_api::Consistency;
+use willow_core::{Command, Machine, RequestId};
+use willow_node::{Health, Node, ProposeError, Proposed, ReadError, Stats};
+
+/// A boxed future, for a trait that is used as an object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Something to do with the machine, once.
+pub type Reading<'a> = Box<dyn FnOnce(&Machine) + Send + 'a>;
+
+/// A node, or something in front of one.
+pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
+    /// See [`Node::propose_waiting`].
+    fn propose(
+        &self,
+        command: Command,
+        request_id: Option<RequestId>,
+    ) -> BoxFuture<'_, Result<Proposed, ProposeError>>;
+
+    /// See [`Node::read`] and [`Node::read_stale`].
+    fn read<'a>(&'a self, consistency: Consistency, read: Reading<'a>) -> BoxFuture<'a, Result<(), ReadError>>;
+
+    /// See [`Node::health`].
+    fn health(&self) -> Health;
+
+    /// See [`Node::stats`].
+    fn stats(&self) -> Stats;
+
+    /// See [`Node::shutdown`].
+    fn shutdown(&self) -> BoxFuture<'_, ()>;
+}
+
+impl Backend for Node {
+    fn propose(
+        &self,
+        command: Command,
+        request_id: Option<RequestId>,
+    ) -> BoxFuture<'_, Result<Proposed, ProposeError>> {
+        Box::pin(self.propose_waiting(command, request_id))
+    }
+
+    fn read<'a>(&'a self, consistency: Consistency, read: Reading<'a>) -> BoxFuture<'a, Result<(), ReadError>> {
+        match consistency {
+            Consistency::Linearizable => Box::pin(Self::read(self, read)),
+            Consistency::Stale => {
+                self.read_stale(read);
+                Box::pin(std::future::ready(Ok(())))
+            }
+        }
+    }
+
+    fn health(&self) -> Health {
+        Self::health(self)
+    }
+
+    fn stats(&self) -> Stats {
+        Self::stats(self)
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Self::shutdown(self))
+    }
+}

@@ -1,0 +1,136 @@
+//! Settings of the server, each with its reason.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// How the server runs. Every setting has a default; durations are in ms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen. Port 0 takes a free one. Loopback by default: there is no authentication yet.
+    pub listen: SocketAddr,
+    /// Where log and snapshots live. Created when missing.
+    pub data_dir: PathBuf,
+    /// From the first byte of a request (or the opening of a connection) to the end of its headers.
+    pub header_timeout_ms: u64,
+    /// For a request's whole body to come in.
+    pub body_timeout_ms: u64,
+    /// How long a connection may idle between requests.
+    pub idle_timeout_ms: u64,
+    /// How long a client may take no byte of a reply.
+    pub write_timeout_ms: u64,
+    /// Connections at once; more are answered 503 and closed. Each costs a file descriptor and about 20 KiB.
+    pub max_connections: usize,
+    /// Requests at once, long polls included; more are answered 503.
+    pub max_requests: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub max_streams_per_connection: u32,
+    /// Bytes of a request's headers.
+    pub max_header_bytes: usize,
+    /// Bytes of an ordinary body. Enqueuing takes more: see [`ENQUEUE_BYTES`] and [`BATCH_BYTES`].
+    pub max_body_bytes: usize,
+    /// Bytes of all bodies being read at once; past it requests are answered 503, before memory runs out.
+    pub max_bodies_bytes: usize,
+    /// At shutdown, how long to let running requests end.
+    pub shutdown_grace_ms: u64,
+}
+
+/// Bytes of the body of one enqueue: an item's 1 MiB in base64, and its options.
+pub const ENQUEUE_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of the body of a batch: what one log entry may hold.
+pub const BATCH_BYTES: usize = willow_node::COMMAND_BYTES;
+/// Levels of a body's JSON. Checked before anything recurses; more than any request needs.
+pub const JSON_DEPTH: usize = 64;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7070),
+            data_dir: PathBuf::from("willow-data"),
+            header_timeout_ms: 10_000,
+            body_timeout_ms: 30_000,
+            idle_timeout_ms: 75_000,
+            write_timeout_ms: 30_000,
+            max_connections: 10_000,
+            max_requests: 20_000,
+            max_streams_per_connection: 256,
+            max_header_bytes: 32 * 1024,
+            max_body_bytes: 1024 * 1024,
+            max_bodies_bytes: 256 * 1024 * 1024,
+            shutdown_grace_ms: 10_000,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    pub(crate) fn shutdown_grace(&self) -> Duration {
+        Duration::from_millis(self.shutdown_grace_ms)
+    }
+
+    /// Refuses settings under which the server could not work.
+    ///
+    /// # Errors
+    /// Names the setting.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let positive = [
+            ("header_timeout_ms", self.header_timeout_ms),
+            ("body_timeout_ms", self.body_timeout_ms),
+            ("idle_timeout_ms", self.idle_timeout_ms),
+            ("write_timeout_ms", self.write_timeout_ms),
+            ("max_connections", self.max_connections as u64),
+            ("max_requests", self.max_requests as u64),
+            ("max_streams_per_connection", self.max_streams_per_connection.into()),
+        ];
+        if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError { name, reason: "it must be at least 1" });
+        }
+        if !(8 * 1024..=1024 * 1024).contains(&self.max_header_bytes) {
+            return Err(ConfigError { name: "max_header_bytes", reason: "it must be 8 KiB to 1 MiB" });
+        }
+        if self.max_body_bytes < 64 * 1024 {
+            return Err(ConfigError { name: "max_body_bytes", reason: "it must be at least 64 KiB" });
+        }
+        if self.max_bodies_bytes < BATCH_BYTES {
+            return Err(ConfigError { name: "max_bodies_bytes", reason: "it must be at least 16 MiB, one batch" });
+        }
+        Ok(())
+    }
+}
+
+/// A setting is out of range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("bad setting {name}: {reason}")]
+pub struct ConfigError {
+    /// Which setting.
+    pub name: &'static str,
+    /// What is wrong.
+    pub reason: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_every_field_may_be_left_out() {
+        let config: Config = serde_json::from_str("{}").unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn zero_and_unknown_settings_are_refused() {
+        let zero = Config { max_requests: 0, ..Config::default() };
+        assert_eq!(zero.validate().unwrap_err().name, "max_requests");
+        assert!(serde_json::from_str::<Config>(r#"{"max_request": 1}"#).is_err());
+    }
+}

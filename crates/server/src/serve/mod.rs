@@ -1,0 +1,187 @@
+//! Listening, connections, shutdown.
+//!
+//! ```text
+//!  accept ──► too many? ─► 503, close
+//!     │
+//!     ▼ one task a connection
+//!  TimedIo ──► hyper (HTTP/1.1 or h2 with prior knowledge) ──► admit ──► Router
+//!     │ bytes in, bytes stuck                     requests begin, end │
+//!     └──────────────► Activity ◄─────────────────────────────────────┘
+//!                         ▲
+//!                     watchdog: head too slow, idle too long, reply not taken
+//! ```
+
+mod activity;
+mod admit;
+mod connection;
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use willow_node::{Node, StartError};
+
+use crate::{Backend, Config, ConfigError, app::App, router};
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A setting is out of range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The node did not start.
+    #[error("the node did not start: {0}")]
+    Node(#[from] StartError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {source}; is another server running there?")]
+    Listen {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Server {
+    /// Starts a node on the data directory, and listens.
+    ///
+    /// # Errors
+    /// See [`RunError`].
+    pub async fn start(config: Config) -> Result<Self, RunError> {
+        config.validate()?;
+        let node = Node::start(willow_node::Config::new(&config.data_dir)).await?;
+        Self::with_backend(config, Arc::new(node)).await
+    }
+
+    /// Listens in front of a node that runs already.
+    ///
+    /// # Errors
+    /// See [`RunError`].
+    pub async fn with_backend(config: Config, backend: Arc<dyn Backend>) -> Result<Self, RunError> {
+        config.validate()?;
+        let addr = config.listen;
+        let failed = |source| RunError::Listen { addr, source };
+        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        Ok(Self { app: Arc::new(App::new(config, backend)), listener, addr })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `shutdown` ends. Then long polls are answered with a retryable 503, running requests
+    /// get their grace, and the node stops.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { app, listener, addr } = self;
+        tracing::info!(%addr, data_dir = %app.config.data_dir.display(), "listening");
+        let serving = Serving::new(&app);
+        tokio::select! {
+            () = serving.accept(listener) => {}
+            () = shutdown => {}
+        }
+        tracing::info!("shutting down");
+        serving.drain().await;
+        app.backend.shutdown().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Starts a server, says where it listens, and serves until `shutdown` ends.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+    listening: impl FnOnce(SocketAddr),
+) -> Result<(), RunError> {
+    let server = Server::start(config).await?;
+    listening(server.addr());
+    server.run(shutdown).await;
+    Ok(())
+}
+
+/// What accepted connections share.
+struct Serving {
+    app: Arc<App>,
+    router: axum::Router,
+    connections: TaskTracker,
+    /// Ends the connections that the grace did not.
+    abort: CancellationToken,
+}
+
+/// After an accept that failed for want of resources: how long until the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Closes a connection that is one too many, in terms that a client understands.
+const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+retry-after: 1\r\nconnection: close\r\ncontent-length: 195\r\n\r\n\
+{\"type\":\"/docs/errors/OVERLOADED\",\"title\":\"The server is overloaded\",\"status\":503,\"code\":\"OVERLOADED\",\
+\"detail\":\"too many connections are open; retry later\",\"retryable\":true,\"retry_after_ms\":1000}";
+
+impl Serving {
+    fn new(app: &Arc<App>) -> Self {
+        Self {
+            app: Arc::clone(app),
+            router: router::router(app),
+            connections: TaskTracker::new(),
+            abort: CancellationToken::new(),
+        }
+    }
+
+    async fn accept(&self, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _peer)) => self.serve(stream),
+                Err(error) => {
+                    // Out of file descriptors, say: others will close theirs.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        if self.connections.len() >= self.app.config.max_connections {
+            self.app.metrics.connections_refused.inc();
+            // Best effort: the socket's buffer is empty, so it fits.
+            let _sent = stream.try_write(TOO_MANY_CONNECTIONS);
+            return;
+        }
+        // Replies are written in one piece; waiting for more only delays them.
+        let _set = stream.set_nodelay(true);
+        let serving = connection::serve(stream, Arc::clone(&self.app), self.router.clone());
+        let abort = self.abort.clone();
+        let open = self.app.metrics.connection();
+        self.connections.spawn(async move {
+            let _open = open;
+            tokio::select! {
+                () = serving => {}
+                () = abort.cancelled() => {}
+            }
+        });
+    }
+
+    /// Sends long polls away, lets running requests end, then ends what is left.
+    async fn drain(&self) {
+        self.app.stopping.cancel();
+        self.connections.close();
+        if tokio::time::timeout(self.app.config.shutdown_grace(), self.connections.wait()).await.is_err() {
+            tracing::warn!(connections = self.connections.len(), "connections outlived the grace; closing them");
+            self.abort.cancel();
+            self.connections.wait().await;
+        }
+    }
+}
