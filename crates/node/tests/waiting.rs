@@ -15,7 +15,7 @@ fn waiting(node: &Node) -> usize {
 
 async fn begin_to_wait(node: &Node, id: Option<&str>) -> Waiter {
     let id = id.and_then(request);
-    match node.propose_waiting(wait_for("busy", MINUTE_MS), id).await.unwrap() {
+    match node.propose_waiting(wait_for("busy", MINUTE_MS), id).await.expect("the command is taken") {
         Proposed::Waiting(waiter) => waiter,
         Proposed::Done(outcome) => panic!("{outcome:?}"),
     }
@@ -24,7 +24,7 @@ async fn begin_to_wait(node: &Node, id: Option<&str>) -> Waiter {
 /// A node with the lock `busy` held.
 async fn busy(world: &World) -> (Node, Outcome) {
     let node = world.start().await;
-    let held = node.propose(put("busy"), None).await.unwrap();
+    let held = node.propose(put("busy"), None).await.expect("the lock is free");
     (node, held)
 }
 

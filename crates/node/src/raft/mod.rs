@@ -3,6 +3,7 @@
 mod consensus;
 mod log_store;
 mod network;
+mod runtime;
 mod state_machine;
 mod types;
 

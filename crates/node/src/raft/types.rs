@@ -8,8 +8,8 @@ use openraft::raft::responder::Responder;
 use openraft::{
     BasicNode, Entry, EntryPayload, LogId, Membership, OptionalSend, RaftTypeConfig, StoredMembership, Vote,
 };
-use openraft_rt_tokio::TokioRuntime;
 
+use super::runtime::Runtime;
 use crate::proposal::Proposal;
 use crate::record::{EntryId, Members, RecordError, VoteRecord};
 
@@ -27,7 +27,7 @@ impl RaftTypeConfig for TypeConfig {
     type Vote = RaftVote;
     type Payload = RaftPayload;
     type Entry = RaftEntry;
-    type AsyncRuntime = TokioRuntime;
+    type AsyncRuntime = Runtime;
     type Responder<T>
         = Completion<T>
     where

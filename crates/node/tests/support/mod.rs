@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use commands::*;
+pub(crate) use commands::*;
 use willow_core::{Command, Outcome, RequestId};
 use willow_node::{Config, Entropy, Health, ManualClock, Node, ProposeError};
 use willow_storage::log;
@@ -15,11 +15,11 @@ use willow_storage::snapshot::SnapshotOptions;
 use willow_storage::vfs::{CrashMode, FaultVfs};
 
 /// A point in time that nobody would mistake for a real one.
-pub const START_MS: u64 = 1_000_000;
+pub(crate) const START_MS: u64 = 1_000_000;
 
 /// Numbers that look random and come again with every run.
 #[derive(Debug, Default)]
-pub struct Counted(AtomicU64);
+pub(crate) struct Counted(AtomicU64);
 
 impl Entropy for Counted {
     fn draw(&self) -> u128 {
@@ -29,19 +29,19 @@ impl Entropy for Counted {
 }
 
 /// Disk and clock: what outlives a node.
-pub struct World {
-    pub vfs: FaultVfs,
-    pub clock: Arc<ManualClock>,
-    pub entropy: Arc<Counted>,
+pub(crate) struct World {
+    pub(crate) vfs: FaultVfs,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) entropy: Arc<Counted>,
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let clock = Arc::new(ManualClock::new(START_MS));
         Self { vfs: FaultVfs::new(seed), clock, entropy: Arc::default() }
     }
 
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         let mut config = Config::new("data");
         config.vfs = Arc::new(self.vfs.clone());
         config.clock = Arc::clone(&self.clock) as _;
@@ -51,18 +51,18 @@ impl World {
         config
     }
 
-    pub async fn start(&self) -> Node {
+    pub(crate) async fn start(&self) -> Node {
         Node::start(self.config()).await.expect("the node starts")
     }
 
     /// Ends a node the hard way, and says what the disk keeps.
-    pub fn crash(&self, node: Node, mode: CrashMode) {
+    pub(crate) fn crash(&self, node: Node, mode: CrashMode) {
         self.vfs.crash(mode);
         drop(node);
     }
 
     /// Lets time pass until `done`. The number of steps is only there to fail.
-    pub async fn pass_until(&self, mut done: impl FnMut() -> bool) {
+    pub(crate) async fn pass_until(&self, mut done: impl FnMut() -> bool) {
         for _ in 0..100_000 {
             if done() {
                 return;
@@ -74,17 +74,17 @@ impl World {
     }
 
     /// Lets time pass until the node takes writes again.
-    pub async fn pass_until_ready(&self, node: &Node) {
+    pub(crate) async fn pass_until_ready(&self, node: &Node) {
         self.pass_until(|| node.health() == Health::Ready).await;
     }
 }
 
-pub fn request(id: &str) -> Option<RequestId> {
+pub(crate) fn request(id: &str) -> Option<RequestId> {
     Some(RequestId::new(id).expect("a valid request id"))
 }
 
 /// Takes locks `from..to`, one command each.
-pub async fn put_range(node: &Node, from: usize, to: usize) -> Vec<Outcome> {
+pub(crate) async fn put_range(node: &Node, from: usize, to: usize) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for n in from..to {
         outcomes.push(put_one(node, n).await.expect("the command is taken"));
@@ -92,16 +92,16 @@ pub async fn put_range(node: &Node, from: usize, to: usize) -> Vec<Outcome> {
     outcomes
 }
 
-pub async fn put_one(node: &Node, n: usize) -> Result<Outcome, ProposeError> {
+pub(crate) async fn put_one(node: &Node, n: usize) -> Result<Outcome, ProposeError> {
     node.propose(put(&format!("lock-{n}")), None).await
 }
 
-pub fn holds_all(node: &Node, outcomes: &[Outcome]) -> bool {
+pub(crate) fn holds_all(node: &Node, outcomes: &[Outcome]) -> bool {
     node.read_stale(|machine| outcomes.iter().all(|outcome| holds(machine, outcome)))
 }
 
 /// A command that is proposed on a task of its own, for as long as it waits.
-pub fn spawn(
+pub(crate) fn spawn(
     node: &Node,
     command: Command,
     id: Option<RequestId>,
