@@ -27,12 +27,17 @@ impl LockGuard for StdLock {}
 
 impl Vfs for StdVfs {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
         fs::create_dir_all(dir)?;
-        // The directory's own name must survive a crash too.
-        match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-            _ => Ok(()),
+        // The names of the new directories must survive a crash too.
+        for created in missing
+            .into_iter()
+            .filter(|dir| !dir.as_os_str().is_empty())
+        {
+            let parent = created.parent().filter(|dir| !dir.as_os_str().is_empty());
+            File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
         }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

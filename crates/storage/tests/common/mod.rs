@@ -12,10 +12,10 @@ use willow_storage::vfs::FaultVfs;
 use willow_storage::{OpenError, WriteError};
 
 /// Where the log of every test lies.
-pub const DIR: &str = "/data/log";
+pub(crate) const DIR: &str = "/data/log";
 
 /// Small segments, so that little work goes through many.
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options {
         segment_bytes: 32 << 10,
         max_batch_bytes: 8 << 10,
@@ -27,11 +27,11 @@ pub fn options() -> Options {
     }
 }
 
-pub fn try_open(vfs: &FaultVfs, options: Options) -> Result<(Log, Recovered), OpenError> {
+pub(crate) fn try_open(vfs: &FaultVfs, options: Options) -> Result<(Log, Recovered), OpenError> {
     Log::open(Arc::new(vfs.clone()), Path::new(DIR), options)
 }
 
-pub fn open(vfs: &FaultVfs) -> Log {
+pub(crate) fn open(vfs: &FaultVfs) -> Log {
     match try_open(vfs, options()) {
         Ok((log, _)) => log,
         Err(error) => panic!("the log should open: {error}"),
@@ -39,27 +39,27 @@ pub fn open(vfs: &FaultVfs) -> Log {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ModelGroup {
-    pub purged: Option<u64>,
-    pub base: u64,
-    pub entries: Vec<(u64, Bytes)>,
-    pub state: BTreeMap<u16, Bytes>,
+pub(crate) struct ModelGroup {
+    pub(crate) purged: Option<u64>,
+    pub(crate) base: u64,
+    pub(crate) entries: Vec<(u64, Bytes)>,
+    pub(crate) state: BTreeMap<u16, Bytes>,
 }
 
 impl ModelGroup {
-    pub fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.base + self.entries.len() as u64
     }
 }
 
 /// What a log should hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Model {
-    pub groups: BTreeMap<u32, ModelGroup>,
+pub(crate) struct Model {
+    pub(crate) groups: BTreeMap<u32, ModelGroup>,
 }
 
 impl Model {
-    pub fn apply(&mut self, record: &Record) {
+    pub(crate) fn apply(&mut self, record: &Record) {
         if let Record::Forget { group } = record {
             self.groups.remove(group);
             return;
@@ -99,7 +99,7 @@ impl Model {
     }
 
     /// What a log holds, read through its public face.
-    pub fn of(log: &Log) -> Self {
+    pub(crate) fn of(log: &Log) -> Self {
         let mut model = Self::default();
         for id in log.groups() {
             let Bounds {
@@ -131,7 +131,7 @@ impl Model {
 
 /// One submission, as a choice that fits any state of the log.
 #[derive(Clone, Debug)]
-pub enum Work {
+pub(crate) enum Work {
     Append {
         group: u32,
         count: u8,
@@ -168,7 +168,7 @@ pub enum Work {
 
 impl Work {
     /// The records, given what the log holds. `salt` makes payloads differ.
-    pub fn records(&self, model: &Model, salt: u64) -> Vec<Record> {
+    pub(crate) fn records(&self, model: &Model, salt: u64) -> Vec<Record> {
         let of = |group: &u32| model.groups.get(group).cloned().unwrap_or_default();
         let entry = |group: u32, index: u64, len: u16| Record::Entry {
             group,
@@ -227,14 +227,14 @@ impl Work {
     }
 }
 
-pub fn payload(salt: u64, len: usize) -> Bytes {
+pub(crate) fn payload(salt: u64, len: usize) -> Bytes {
     let seed = salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     (0..len as u64)
         .map(|at| (seed.wrapping_mul(at | 1) >> 56) as u8)
         .collect()
 }
 
-pub fn work() -> impl Strategy<Value = Work> {
+pub(crate) fn work() -> impl Strategy<Value = Work> {
     let group = 1..4u32;
     prop_oneof![
         8 => (group.clone(), 1..6u8, 0..1200u16)
@@ -252,16 +252,16 @@ pub fn work() -> impl Strategy<Value = Work> {
 
 /// How far a run came.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// Acknowledged.
-    pub acked: Model,
+    pub(crate) acked: Model,
     /// Acknowledged or submitted and neither acknowledged nor refused for good: what may also be
     /// found after a crash.
-    pub maybe: Option<Model>,
+    pub(crate) maybe: Option<Model>,
 }
 
 /// Does the work on the log until it ends or writing fails.
-pub fn run(vfs: &FaultVfs, log: &Log, start: Model, work: &[Work], salt: &mut u64) -> Run {
+pub(crate) fn run(vfs: &FaultVfs, log: &Log, start: Model, work: &[Work], salt: &mut u64) -> Run {
     let mut acked = start;
     for one in work {
         *salt += 1;
@@ -292,7 +292,7 @@ pub fn run(vfs: &FaultVfs, log: &Log, start: Model, work: &[Work], salt: &mut u6
 }
 
 /// The log must hold what was acknowledged, or that and the one submission in flight.
-pub fn check(log: &Log, run: &Run, what: &str) -> Model {
+pub(crate) fn check(log: &Log, run: &Run, what: &str) -> Model {
     let found = Model::of(log);
     let fits = found == run.acked || run.maybe.as_ref() == Some(&found);
     assert!(fits, "{what}: found {found:#?}, want {run:#?}");
