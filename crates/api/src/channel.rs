@@ -16,7 +16,7 @@ use crate::{
 
 /// Keeps consumers away that do not tolerate it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"key": "gpu", "value": "a100", "effect": "NoSchedule"}))]
 pub struct Taint {
     /// Its key. 1 to 128 bytes.
@@ -67,7 +67,7 @@ pub struct Channel {
 
 /// Changes a channel's metadata and taints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"set": {"tier": 1, "note": null}, "taints": []}))]
 pub struct PatchMetadataRequest {
     /// Keys to set, or to remove with `null`. Keys that are not named keep their values.
@@ -195,4 +195,9 @@ pub struct PauseScope {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = Option<QuerySchema>)]
     pub query: Option<QueryInput>,
+}
+
+crate::object::object! {
+    Taint,
+    PatchMetadataRequest,
 }

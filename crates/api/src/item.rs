@@ -43,7 +43,7 @@ impl PartialEq for RawJson {
 macro_rules! new_item {
     ($(#[$meta:meta])* pub struct $name:ident { $($extra:tt)* }) => {
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-        #[serde(deny_unknown_fields)]
+        #[serde(deny_unknown_fields, remote = "Self")]
         $(#[$meta])*
         pub struct $name {
             /// Its channel, which is created with its first item.
@@ -198,7 +198,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<R
 
 /// Adds several items. Each has its own answer: one refused item does not stop the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({
     "items": [{"key_values": {"repo": "willow", "os": "linux"}, "data": {"commit": "3f2a91c"}},
               {"key_values": {"repo": "willow", "os": "mac"}, "data": {"commit": "3f2a91c"}}]
@@ -297,7 +297,7 @@ pub enum DequeueOrder {
 
 /// A named cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct RoundRobin {
     /// Its name, within the queue. 1 to 128 bytes.
     #[schema(min_length = 1, max_length = 128)]
@@ -306,7 +306,7 @@ pub struct RoundRobin {
 
 /// One key to order by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct OrderBy {
     /// The key, or `metadata.` and a metadata key.
     #[schema(min_length = 1, max_length = 137)]
@@ -363,7 +363,7 @@ pub enum TolerationOperator {
 
 /// A taint that a consumer puts up with; as in Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}))]
 pub struct Toleration {
     /// Of the taint; absent tolerates every key, and needs `Exists`.
@@ -384,7 +384,7 @@ pub struct Toleration {
 
 /// Takes items of the channels that match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({
     "query": {"where": {"os": {"in": ["linux", "any"]}}}, "order": "oldest", "max_items": 1, "lease_ms": 60000,
     "wait_ms": 0, "consumer": "runner-3"
@@ -476,7 +476,7 @@ pub struct Delivery {
 
 /// Says that an item is done, or hands it back: the body of ack and release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"lease_token": "23-9f3a1c07"}))]
 pub struct LeaseRequest {
     /// Of the delivery.
@@ -489,7 +489,7 @@ pub struct LeaseRequest {
 
 /// Says that several items are done. Each has its own answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({
     "items": [{"item": "0190163d-8694-739b-aea5-966c26f8ad97", "lease_token": "23-9f3a1c07"}]
 }))]
@@ -505,7 +505,7 @@ pub struct AckBatchRequest {
 
 /// Names one delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Delivered {
     /// The item.
     #[schema(value_type = IdSchema)]
@@ -538,7 +538,7 @@ pub struct AckResult {
 
 /// Says that an item failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"lease_token": "23-9f3a1c07", "reason": "compiler crashed"}))]
 pub struct NackRequest {
     /// Of the delivery.
@@ -586,7 +586,7 @@ pub enum NackStatus {
 
 /// Renews an item's lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"lease_token": "23-9f3a1c07", "lease_ms": 60000}))]
 pub struct ExtendRequest {
     /// Of the delivery.
@@ -703,4 +703,19 @@ pub struct Item {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub death: Option<Death>,
+}
+
+crate::object::object! {
+    EnqueueBatchRequest,
+    RoundRobin,
+    OrderBy,
+    Toleration,
+    DequeueRequest,
+    LeaseRequest,
+    AckBatchRequest,
+    Delivered,
+    NackRequest,
+    ExtendRequest,
+    NewItem,
+    EnqueueRequest,
 }

@@ -20,6 +20,7 @@ pub mod item;
 pub mod keys;
 pub mod limiter;
 pub mod lock;
+mod object;
 pub mod page;
 pub mod path;
 pub mod problem;

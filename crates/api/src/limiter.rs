@@ -86,7 +86,7 @@ pub enum RuleMode {
 
 /// Adds a rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({
     "name": "one-build-per-branch", "key_values": {"repo": {"any": true}, "branch": {"any": true}}, "limit": 1,
     "mode": "enforce"
@@ -119,7 +119,7 @@ impl CreateRuleRequest {
 
 /// Replaces a rule's limit and mode, and its name if given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"limit": 2, "mode": "enforce"}))]
 pub struct UpdateRuleRequest {
     /// New name; kept when absent.
@@ -173,7 +173,7 @@ pub struct Rule {
 
 /// Adds an override to a rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({
     "name": "main-is-free", "key_values": {"repo": {"any": true}, "branch": "main"}, "limit": "unlimited"
 }))]
@@ -202,7 +202,7 @@ impl CreateOverrideRequest {
 
 /// Replaces an override's limit, and its name if given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"limit": 8}))]
 pub struct UpdateOverrideRequest {
     /// New name; kept when absent.
@@ -252,7 +252,7 @@ pub struct Override {
 
 /// Adds to a counter if every limit allows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({
     "key_values": {"repo": "willow", "branch": "main"}, "amount": 1, "hold": {"ttl_ms": 30000}, "wait_ms": 0
 }))]
@@ -279,7 +279,7 @@ pub struct IncrementRequest {
 
 /// The lease of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct HoldSpec {
     /// Lease, ms: the amount is given back when it ends.
     #[schema(minimum = 100, maximum = 86400000)]
@@ -339,7 +339,7 @@ pub struct Counter {
 
 /// Takes from a counter what no hold accounts for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"key_values": {"repo": "willow", "branch": "main"}, "amount": 1}))]
 pub struct DecrementRequest {
     /// Which counter.
@@ -357,7 +357,7 @@ pub struct DecrementRequest {
 
 /// Sets what no hold of a counter accounts for, without asking any limit: for repair.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"key_values": {"repo": "willow", "branch": "main"}, "amount": 0}))]
 pub struct SetCounterRequest {
     /// Which counter.
@@ -373,7 +373,7 @@ pub struct SetCounterRequest {
 
 /// Renews a hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"ttl_ms": 30000}))]
 pub struct HeartbeatHoldRequest {
     /// New lease, ms; the length it has when absent.
@@ -435,7 +435,7 @@ pub struct Blocking {
 
 /// Asks why an increment would pass or not. Changes nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({
     "key_values": {"repo": "willow", "branch": "main"}, "amount": 1,
     "rules": [{"name": "two-per-repo", "key_values": {"repo": {"any": true}}, "limit": 2}]
@@ -457,7 +457,7 @@ pub struct ExplainRequest {
 
 /// A rule to try out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct UnsavedRule {
     /// Its name.
     #[schema(min_length = 1, max_length = 128)]
@@ -563,4 +563,18 @@ pub struct LimitExplanation {
     pub waiting: u32,
     /// Within the limit, and nobody in line?
     pub allowed: bool,
+}
+
+crate::object::object! {
+    CreateRuleRequest,
+    UpdateRuleRequest,
+    CreateOverrideRequest,
+    UpdateOverrideRequest,
+    IncrementRequest,
+    HoldSpec,
+    DecrementRequest,
+    SetCounterRequest,
+    HeartbeatHoldRequest,
+    ExplainRequest,
+    UnsavedRule,
 }

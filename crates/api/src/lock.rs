@@ -20,7 +20,7 @@ pub enum LockMode {
 
 /// Takes one lock (`key_values`) or several at once, all or nothing (`locks`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({
     "key_values": {"repo": "willow", "branch": "main"}, "mode": "exclusive", "ttl_ms": 30000, "wait_ms": 0,
     "owner": "deployer-7", "request_id": "3d1a7c52-acquire-1"
@@ -68,7 +68,7 @@ pub struct AcquireRequest {
 
 /// One lock of an acquire of several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct LockSpec {
     /// Which.
     #[schema(value_type = KeyValuesSchema)]
@@ -207,7 +207,7 @@ pub struct LockWaiter {
 
 /// Acts on a lock that the session holds: the body of heartbeat, release and downgrade.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"session": "5f0c1c53-6f5e-4f0a-9d2e-3b1f5a0a7c11", "token": 17}))]
 pub struct HeldLockRequest {
     /// Whose.
@@ -240,7 +240,7 @@ pub struct RenewedReply {
 
 /// Asks whether a fencing token is held now. A read: nothing is renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"token": 17}))]
 pub struct ValidateRequest {
     /// The token that the protected resource was shown.
@@ -275,7 +275,7 @@ pub struct ForceReleaseReply {
 
 /// Starts a session that holds nothing yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"ttl_ms": 30000, "owner": "deployer-7"}))]
 pub struct CreateSessionRequest {
     /// Lease, ms; 30 s when absent.
@@ -308,4 +308,12 @@ pub struct Session {
 pub struct EndSessionReply {
     /// Locks given back.
     pub released: u32,
+}
+
+crate::object::object! {
+    AcquireRequest,
+    LockSpec,
+    HeldLockRequest,
+    ValidateRequest,
+    CreateSessionRequest,
 }

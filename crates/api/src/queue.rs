@@ -22,7 +22,7 @@ pub enum Position {
 /// Exponential backoff: the delay before attempt n + 1 is `min(max_ms, initial_ms · factor^(n-1))`,
 /// then moved by up to ± `jitter` of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"initial_ms": 1000, "factor": 2.0, "max_ms": 60000, "jitter": 0.1}))]
 pub struct Backoff {
     /// First delay, ms; 0 retries at once. 1000 when absent.
@@ -45,7 +45,7 @@ pub struct Backoff {
 
 /// How items behave that do not say otherwise. All are present in replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({
     "updatable": false, "max_attempts": 5,
     "backoff": {"initial_ms": 1000, "factor": 2.0, "max_ms": 60000, "jitter": 0.1},
@@ -79,7 +79,7 @@ pub struct ItemDefaults {
 
 /// Adds a queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({
     "name": "builds", "key_values": {"team": "ci"}, "max_items": 100000,
     "defaults": {"max_attempts": 3, "lease_ms": 60000}
@@ -124,7 +124,7 @@ impl CreateQueueRequest {
 
 /// Replaces a queue's settings, all of them: what is absent gets its default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"max_items": 200000, "defaults": {"max_attempts": "unlimited"}}))]
 pub struct UpdateQueueRequest {
     /// Items it holds at most (waiting, delayed, in flight); no bound of its own when absent.
@@ -240,7 +240,7 @@ pub struct DeletingReply {
 
 /// Pauses, drains, resumes or purges the whole queue, or the channels that match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"query": {"where": {"branch": {"eq": "main"}}}}))]
 pub struct QueueActionRequest {
     /// Which channels; absent for the whole queue. Only its filter counts here. A pause also holds
@@ -266,7 +266,7 @@ pub struct RemovedReply {
 
 /// Moves dead letters back to their channels, or removes them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"query": {"where": {"branch": {"eq": "main"}}}, "max_items": 100}))]
 pub struct DeadLetterActionRequest {
     /// Which; absent for all.
@@ -300,11 +300,21 @@ pub struct DoneReply {}
 
 /// A body for calls that need none: only a `request_id`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({}))]
 pub struct EmptyRequest {
     /// Makes a repeat of this call answer from the record; also the `Idempotency-Key` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 128)]
     pub request_id: Option<String>,
+}
+
+crate::object::object! {
+    Backoff,
+    ItemDefaults,
+    CreateQueueRequest,
+    UpdateQueueRequest,
+    QueueActionRequest,
+    DeadLetterActionRequest,
+    EmptyRequest,
 }

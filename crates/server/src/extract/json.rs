@@ -1,6 +1,6 @@
 //! Strict JSON: bounded depth, whole input, errors that name the field.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use willow_api::{ErrorCode, Problem};
 
@@ -47,21 +47,21 @@ fn skip_string(rest: &mut std::slice::Iter<'_, u8>) {
 }
 
 fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Problem {
-    match error.classify() {
-        // serde_json reports a number that no type can hold as a syntax error.
-        Category::Syntax if !error.to_string().starts_with("number out of range") => {
-            Problem::new(ErrorCode::InvalidJson, format!("the body is not valid JSON: {error}"))
-        }
-        Category::Eof | Category::Io => {
-            Problem::new(ErrorCode::InvalidJson, format!("the body ends before its JSON does: {error}"))
-        }
-        Category::Syntax | Category::Data => {
-            let message = error.to_string();
-            let path = path::<T>(bytes, &message);
-            let problem = Problem::new(ErrorCode::InvalidField, message);
-            if path.is_empty() { problem } else { problem.at(path) }
-        }
+    // The parser calls some faults of a field faults of form, such as a number where a word belongs.
+    let form = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str::<IgnoredAny>(text).err().map(|error| error.to_string()),
+        Err(error) => Some(format!("it is not UTF-8: {error}")),
+    };
+    if let Some(fault) = form {
+        return Problem::new(ErrorCode::InvalidJson, format!("the body is not one JSON value: {fault}"));
     }
+    let message = match error.classify() {
+        Category::Data => error.to_string(),
+        Category::Syntax | Category::Eof | Category::Io => format!("a value of another type belongs here ({error})"),
+    };
+    let path = path::<T>(bytes, &message);
+    let problem = Problem::new(ErrorCode::InvalidField, message);
+    if path.is_empty() { problem } else { problem.at(path) }
 }
 
 /// Where the first fault is; empty when it is the whole.
