@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use xshell::{Shell, cmd};
 
-use crate::setup;
+use crate::{demo::target, setup};
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
@@ -66,9 +66,7 @@ fn whole_server(
         "cargo build --release --package willow --package willow-bench {features...}"
     )
     .run()?;
-    let target = sh
-        .var("CARGO_TARGET_DIR")
-        .unwrap_or_else(|_| "target".into());
+    let target = target(sh);
     let bench = format!("{target}/release/willow-bench");
     let willow = format!("{target}/release/willow");
     Ok(cmd!(sh, "{bench} --willow {willow} {task} {arguments...}").run()?)

@@ -1,6 +1,8 @@
 //! Every task of this repository in one place: `cargo xtask <task>`.
 
 mod bench;
+mod demo;
+mod fuzz_api;
 mod setup;
 mod test;
 mod tidy;
@@ -28,6 +30,14 @@ enum Task {
         #[command(subcommand)]
         bench: bench::Bench,
     },
+    /// The main job: a CI over a git history on an embedded server; with --pods and --nodes a cluster trace too
+    Demo(demo::Arguments),
+    /// Schemathesis against a server of its own: no 5xx, nothing that the OpenAPI document does not say
+    FuzzApi {
+        /// Examples per operation
+        #[arg(long, default_value_t = 50)]
+        examples: u32,
+    },
     /// Format, lint and run every test, as CI does
     Test,
     /// Check the house rules: crate arrows, file lengths, dependency list
@@ -40,6 +50,8 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().task {
         Task::Setup { peers } => setup::run(&sh, peers),
         Task::Bench { bench } => bench::run(&sh, bench),
+        Task::Demo(arguments) => demo::run(&sh, &arguments),
+        Task::FuzzApi { examples } => fuzz_api::run(&sh, examples),
         Task::Test => test::run(&sh),
         Task::Tidy => tidy::run(&root()),
     }
