@@ -423,6 +423,7 @@ fn a_torn_tail_is_reported_and_never_comes_back() {
     let torn = recovered.torn.unwrap();
     assert_eq!((torn.offset, torn.bytes), (4096 + 512, Some(4096)));
     assert_eq!(log.bounds(1).next, 2);
+    vfs.crash(CrashMode::LoseUnsynced);
     drop(log);
     // The sector that was missing turns up after all; the batch must not.
     vfs.damage(&path, 4096 + 512 + 1024, &whole[4096 + 512 + 1024..][..512]);

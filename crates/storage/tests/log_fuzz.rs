@@ -72,7 +72,7 @@ fn last_header(vfs: &FaultVfs) -> (PathBuf, u64, Vec<u8>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn a_damaged_log_is_refused_or_is_as_it_was(

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::format::{Decoded, SEGMENT_HEADER, SegmentHeader};
@@ -58,6 +59,7 @@ impl Log {
             nonce,
             segment_bytes: options.segment_bytes,
             min_free_bytes: options.min_free_bytes,
+            stop: AtomicBool::new(false),
         };
         if created {
             let first = maker.make(1, files.spares.pop())?;

@@ -5,6 +5,7 @@
 //! of it loses nothing: the half-made file is removed and it is tried again later.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub(crate) struct Maker {
     pub(crate) nonce: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) min_free_bytes: u64,
+    /// Set when the log is closed: a segment in the making is given up.
+    pub(crate) stop: AtomicBool,
 }
 
 impl Maker {
@@ -103,6 +106,10 @@ impl Maker {
         let zeros = vec![0; FILL_BYTES];
         let mut offset = 0;
         while offset < segment.bytes {
+            if self.stop.load(Ordering::Relaxed) {
+                let closed = std::io::Error::from(std::io::ErrorKind::Interrupted);
+                return Err(IoError::new("fill", &segment.path, closed));
+            }
             let len = (segment.bytes - offset).min(FILL_BYTES as u64);
             segment.write(&zeros[..len as usize], offset)?;
             segment.sync()?;
@@ -201,7 +208,7 @@ impl Standby {
                 state.ready = Some(segment);
             }
             Err(error) => {
-                if state.failed.is_none() {
+                if state.failed.is_none() && !state.stop {
                     tracing::warn!(segment = number, %error, "cannot make the next segment");
                 }
                 state.failed = Some(error);
@@ -279,6 +286,7 @@ impl Standby {
 
     /// Ends the thread.
     pub(crate) fn stop(&self) {
+        self.maker.stop.store(true, Ordering::Relaxed);
         self.lock().stop = true;
         self.changed.notify_all();
     }
