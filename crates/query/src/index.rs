@@ -92,6 +92,8 @@ impl<'a, P> ValueProbe<'a, P> {
 }
 
 impl<P> Probe for ValueProbe<'_, P> {
+    const EVEN: bool = false;
+
     #[inline]
     fn word(&self) -> u64 {
         self.word

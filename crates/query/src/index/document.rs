@@ -69,6 +69,8 @@ impl<'a> IdProbe<'a> {
 }
 
 impl Probe for IdProbe<'_> {
+    const EVEN: bool = true;
+
     #[inline]
     fn word(&self) -> u64 {
         (self.id >> 64) as u64

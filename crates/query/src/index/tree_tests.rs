@@ -7,6 +7,8 @@ use super::{LEAF_MAX, Probe, Tree};
 struct Coarse(u32);
 
 impl Probe for Coarse {
+    const EVEN: bool = true;
+
     fn word(&self) -> u64 {
         u64::from(self.0 >> 6)
     }
@@ -102,7 +104,7 @@ fn walks_backwards_and_in_runs() {
     for item in 0..1_000 {
         tree.insert(&Coarse(item), item);
     }
-    let mut cursor = tree.last();
+    let mut cursor = tree.seek(&Coarse(5_000));
     let back: Vec<u32> = std::iter::from_fn(|| cursor.prev().map(|entry| entry.item)).collect();
     assert_eq!(back, (0..1_000).rev().collect::<Vec<_>>());
     let mut cursor = tree.seek(&Coarse(10));
