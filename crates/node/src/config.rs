@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use willow_storage::snapshot::SnapshotOptions;
 use willow_storage::vfs::{StdVfs, Vfs};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -11,6 +12,10 @@ use crate::{NodeId, StartError};
 /// Bytes of one encoded command. A batch call carries up to 1000 items; past this a single entry would
 /// hold up every other caller for longer than a client should wait.
 pub const COMMAND_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes that a snapshot leaves free. Less than the log does: when the log finds the disk full, a snapshot
+/// that takes its place is what makes room.
+const SNAPSHOT_MIN_FREE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How a node runs. [`Config::new`] gives defaults that suit a server.
 #[derive(Clone, Debug)]
@@ -44,7 +49,7 @@ pub struct Config {
     /// How the log is written.
     pub log: willow_storage::log::Options,
     /// How snapshots are kept.
-    pub snapshots: willow_storage::snapshot::SnapshotOptions,
+    pub snapshots: SnapshotOptions,
     /// The file system.
     pub vfs: Arc<dyn Vfs>,
 }
@@ -67,7 +72,7 @@ impl Config {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             log: willow_storage::log::Options::default(),
-            snapshots: willow_storage::snapshot::SnapshotOptions::default(),
+            snapshots: SnapshotOptions { min_free_bytes: SNAPSHOT_MIN_FREE_BYTES, ..SnapshotOptions::default() },
             vfs: Arc::new(StdVfs),
         }
     }

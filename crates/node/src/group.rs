@@ -26,6 +26,8 @@ use crate::{Config, GroupId, ProposeError, ReadError, SnapshotError, StartError,
 
 /// How often a log that could not be written is tried again, ms.
 const RETRY_MS: u64 = 200;
+/// How long to leave snapshots alone after one could not be written, ms: each try reads all state.
+const SNAPSHOT_RETRY_MS: u64 = 10_000;
 
 /// A running group.
 #[derive(Debug)]
@@ -122,7 +124,7 @@ impl Group {
                 Arc::clone(&downtime),
             )),
             tokio::spawn(timer.run(Arc::clone(&self.clock), Arc::clone(&self.proposer))),
-            tokio::spawn(retry_log(log, downtime, Arc::clone(&self.clock))),
+            tokio::spawn(retry_log(log, downtime, Arc::clone(&self.replica), Arc::clone(&self.clock))),
             tokio::spawn(write_snapshots(
                 Arc::clone(&self.replica),
                 Arc::clone(&self.snapshots),
@@ -223,7 +225,9 @@ impl Group {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.replica.stats.read(self.proposer.depth(), self.replica.waiters.len())
+        let mut stats = self.replica.stats.read(self.proposer.depth(), self.replica.waiters.len());
+        stats.log_disk_bytes = self.log.stats().segment_bytes;
+        stats
     }
 
     /// See [`crate::Node::shutdown`].
@@ -317,9 +321,11 @@ async fn propose_batches(
 }
 
 /// Tries a log that could not be written again and again, until it can.
-async fn retry_log(log: Arc<GroupLog>, downtime: Arc<Downtime>, clock: Arc<dyn Clock>) {
+async fn retry_log(log: Arc<GroupLog>, downtime: Arc<Downtime>, replica: Arc<Replica>, clock: Arc<dyn Clock>) {
     loop {
         downtime.stalled.notified().await;
+        // If the disk is full of log, a snapshot that takes its place makes room.
+        replica.snapshot_due.notify_one();
         while log.is_stalled() {
             clock.sleep_until(clock.now_ms().saturating_add(RETRY_MS)).await;
             log.retry();
@@ -333,7 +339,7 @@ async fn write_snapshots(replica: Arc<Replica>, snapshots: Arc<Snapshots>, conse
         replica.snapshot_due.notified().await;
         if let Err(error) = write_snapshot(&replica, &snapshots, &consensus).await {
             tracing::warn!(%error, "no snapshot was written; the log grows until one is");
-            clock.sleep_until(clock.now_ms().saturating_add(RETRY_MS)).await;
+            clock.sleep_until(clock.now_ms().saturating_add(SNAPSHOT_RETRY_MS)).await;
         }
     }
 }

@@ -68,6 +68,10 @@ impl Replica {
         self.is_live.store(true, Ordering::Relaxed);
     }
 
+    fn is_live(&self) -> bool {
+        self.is_live.load(Ordering::Relaxed)
+    }
+
     /// Reads the state. The closure keeps applies waiting: it must be short.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.state.read())
@@ -117,7 +121,11 @@ impl Replica {
         self.answer(slots, applied);
         self.timer.set(next_ms);
         self.count(id, commands, stats::count(proposal.encoded().len()));
-        self.stats.apply_us.observe_us(started.elapsed());
+        if self.is_live() {
+            self.stats.commands.fetch_add(commands, Ordering::Relaxed);
+            self.stats.batch_commands.observe(commands);
+            self.stats.apply_us.observe_us(started.elapsed());
+        }
         Ok(())
     }
 
@@ -144,7 +152,7 @@ impl Replica {
     }
 
     fn audit(&self, audit: &Audit) {
-        if self.is_live.load(Ordering::Relaxed) {
+        if self.is_live() {
             tracing::info!(
                 target: "willow::audit",
                 action = audit.action,
@@ -160,8 +168,6 @@ impl Replica {
     fn count(&self, id: EntryId, commands: u64, bytes: u64) {
         let stats = &*self.stats;
         stats.applied_index.store(id.index, Ordering::Relaxed);
-        stats.commands.fetch_add(commands, Ordering::Relaxed);
-        stats.batch_commands.observe(commands);
         let log_commands = add(&stats.log_commands, commands);
         let log_bytes = add(&stats.log_bytes, bytes);
         let bytes_due = self.policy.log_bytes.max(stats::load(&stats.snapshot_bytes));

@@ -34,9 +34,9 @@ impl Histogram {
 pub struct Stats {
     /// Index of the last entry applied.
     pub applied_index: u64,
-    /// Batches applied, ticks included.
+    /// Batches applied since the start, ticks included; what was read back from the log is not.
     pub batches: u64,
-    /// Commands applied.
+    /// Commands in them.
     pub commands: u64,
     /// Commands of each batch applied.
     pub batch_commands: Histogram,
@@ -62,6 +62,8 @@ pub struct Stats {
     pub snapshot_bytes: u64,
     /// Bytes of log since the last snapshot.
     pub log_bytes: u64,
+    /// Bytes of the log's files.
+    pub log_disk_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -150,6 +152,7 @@ impl Cells {
             snapshot_chunk_max_us: load(&self.snapshot_chunk_max_us),
             snapshot_bytes: load(&self.snapshot_bytes),
             log_bytes: load(&self.log_bytes),
+            log_disk_bytes: 0,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
@@ -25,6 +26,9 @@ const ELECTION_MIN_MS: u64 = 450;
 const ELECTION_MAX_MS: u64 = 900;
 /// Entries kept although a snapshot covers them, so that a follower that lags a little needs no snapshot.
 const ENTRIES_KEPT: u64 = 128;
+
+/// How long a stop may take. Nothing is lost by giving up: what is durable is.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What became of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,10 +139,12 @@ impl Consensus {
         self.raft.trigger().snapshot().await.map_err(|fatal| Stopped(fatal.to_string()))
     }
 
-    /// Leaves. Ends when nothing of the library runs any more.
+    /// Leaves. Ends when nothing of the library runs any more, or hangs in a write that cannot be made.
     pub(crate) async fn stop(&self) {
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::error!(%error, "consensus did not stop cleanly");
+        match tokio::time::timeout(STOP_TIMEOUT, self.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "consensus did not stop cleanly"),
+            Err(_elapsed) => tracing::error!("consensus did not stop in time"),
         }
     }
 
