@@ -30,11 +30,19 @@ pub enum Outcome {
     },
 }
 
+impl From<Outcome> for crate::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        Self::Limit(outcome)
+    }
+}
+
 /// A successful increment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incremented {
     /// The counter.
     pub counter: CounterView,
+    /// What this increment added.
+    pub amount: u64,
     /// The hold, when one was asked for.
     pub hold: Option<HoldView>,
     /// Shadow rules that would have denied it.
@@ -132,7 +140,7 @@ pub struct Blocking {
     pub retry_after_ms: Option<u64>,
 }
 
-/// Answer of [`crate::Machine::explain_limits`].
+/// Answer of [`Limiter::explain`](super::Limiter::explain).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
     /// The revision that the answer saw.
