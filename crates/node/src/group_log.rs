@@ -248,3 +248,6 @@ impl std::fmt::Debug for GroupLog {
         f.debug_struct("GroupLog").field("group", &self.group).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

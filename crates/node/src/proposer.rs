@@ -162,3 +162,75 @@ impl Cancel for Proposer {
         self.work.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use futures_util::FutureExt;
+    use willow_core::WaiterId;
+
+    use super::*;
+    use crate::clock::Sleep;
+    use crate::record::decode_batch;
+
+    /// A wall clock that somebody sets.
+    #[derive(Debug)]
+    struct SetClock(AtomicU64);
+
+    impl Clock for SetClock {
+        fn now_ms(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn sleep_until(&self, _at_ms: u64) -> Sleep<'_> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn stamps_never_go_back() {
+        let clock = Arc::new(SetClock(AtomicU64::new(100)));
+        let mut config = Config::new("unused");
+        config.clock = Arc::clone(&clock) as _;
+        let proposer = Proposer::new(&config);
+        proposer.not_before(120);
+        let mut stamps = Vec::new();
+        for now_ms in [100, 130, 90, 125, 131] {
+            clock.0.store(now_ms, Ordering::Relaxed);
+            proposer.tick();
+            let (ticket, proposal) = proposer.next(|| true).await;
+            stamps.push(decode_batch(proposal.encoded()).unwrap().time_ms);
+            proposer.finished(ticket);
+        }
+        assert_eq!(stamps, [120, 130, 130, 130, 131]);
+    }
+
+    #[tokio::test]
+    async fn drained_waits_for_what_is_queued_and_in_flight() {
+        let proposer = Proposer::new(&Config::new("unused"));
+        proposer.drained().await;
+        proposer.cancel(CancelWait { waiter: WaiterId(1), undelivered: None });
+        let mut drained = std::pin::pin!(proposer.drained());
+        assert!(drained.as_mut().now_or_never().is_none());
+        let (ticket, _proposal) = proposer.next(|| true).await;
+        assert!(drained.as_mut().now_or_never().is_none());
+        proposer.finished(ticket);
+        drained.await;
+        assert_eq!(proposer.depth(), 0);
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_out_while_the_log_is_not_writable() {
+        let proposer = Proposer::new(&Config::new("unused"));
+        proposer.tick();
+        let mut asked = 0;
+        let next = proposer.next(|| {
+            asked += 1;
+            false
+        });
+        assert!(next.now_or_never().is_none());
+        assert!(asked > 0);
+        assert!(proposer.try_next(&mut || true).is_some());
+    }
+}

@@ -112,10 +112,24 @@ impl Snapshots {
         Ok(())
     }
 
+    /// Copies the newest snapshot of another node's store, which becomes the newest here.
+    pub(crate) fn import(&self, from: &Self) -> Result<(), SnapshotError> {
+        let _busy = self.busy.lock();
+        let Some(Kept { id, head }) = from.latest.lock().clone() else { return Ok(()) };
+        let mut reader = from.store.read(id).map_err(failed)?;
+        let mut writer = self.store.create(reader.meta()).map_err(failed)?;
+        while let Some(chunk) = reader.next_chunk().map_err(failed)? {
+            writer.write_chunk(&chunk).map_err(failed)?;
+        }
+        let info = writer.finish().map_err(failed)?;
+        *self.latest.lock() = Some(Kept { id: info.id, head });
+        Ok(())
+    }
+
     fn begin(&self, replica: &Replica) -> Option<Begun> {
-        let newest = self.latest.lock().as_ref().and_then(|kept| kept.head.last);
+        let newest = self.latest.lock().as_ref().map(|kept| kept.head.last);
         replica.with(|state| {
-            (state.applied != newest).then(|| Begun {
+            (newest != Some(state.applied)).then(|| Begun {
                 reader: state.machine.snapshot_begin(),
                 head: SnapshotHead {
                     group: self.group.0,

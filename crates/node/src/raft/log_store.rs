@@ -107,7 +107,7 @@ impl LogStore {
     }
 
     /// Takes the entries from `since` up to before `end` for apply: from memory if they are there, else as
-    /// many as storage gives at once.
+    /// many as storage gives at once; none past the end of the log.
     fn take(&self, since: u64, end: u64) -> io::Result<VecDeque<RaftEntry>> {
         {
             let mut recent = self.recent.lock();
@@ -122,10 +122,10 @@ impl LogStore {
         }
         let entries = self.log.read(since..end, READ_BYTES)?;
         let first = entries.first().map(|entry| entry.index);
-        if first != Some(since) {
+        if first.is_some_and(|first| first != since) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("entry {since} is committed but missing from the log, which has {first:?} next"),
+                format!("entry {since} is missing from the log, which has {first:?} next"),
             ));
         }
         entries.iter().map(|entry| decode(&entry.payload)).collect()
@@ -257,6 +257,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, up_to: RaftLogId) -> Result<(), io::Error> {
+        self.recent.lock().retain(|entry| entry.log_id.index() > up_to.index());
         let purged = self.state_record(key::PURGED, &entry_id(&up_to))?;
         let purge = Record::Purge { group: self.log.group(), up_to: up_to.index() };
         self.log.write_if_possible(vec![purged, purge], "a purge of the log");

@@ -8,3 +8,6 @@ mod state_machine;
 mod types;
 
 pub(crate) use consensus::{Consensus, Ended};
+
+#[cfg(test)]
+mod tests;

@@ -13,13 +13,13 @@ use openraft::{BasicNode, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snaps
 use super::types::{
     Leader, RaftLogId, RaftPayload, RaftStoredMembership, TypeConfig, entry_id, log_id, members, stored_membership,
 };
-use crate::record::{EntryId, RecordError, SnapshotHead};
+use crate::record::{EntryId, RecordError};
 use crate::replica::Replica;
 use crate::snapshots::Snapshots;
 
-/// Stands for the newest snapshot in this node's store.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StoredSnapshot;
+/// The newest snapshot in a node's store. A transport that receives one puts it into this node's store.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredSnapshot(Arc<Snapshots>);
 
 type RaftSnapshot = Snapshot<Leader, u64, BasicNode, StoredSnapshot>;
 type RaftSnapshotMeta = SnapshotMeta<Leader, u64, BasicNode>;
@@ -66,41 +66,54 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok(())
     }
 
-    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<LatestSnapshot> {
-        self.snapshots.latest().map(|head| LatestSnapshot(Some(head)))
+    async fn try_create_snapshot_builder(&mut self, is_needed: bool) -> Option<LatestSnapshot> {
+        if is_needed {
+            let Self { replica, snapshots } = self.clone();
+            match tokio::task::spawn_blocking(move || snapshots.write(&replica)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a snapshot that is needed was not written"),
+                Err(error) => tracing::error!(%error, "a snapshot that is needed was not written"),
+            }
+        }
+        let is_there = self.snapshots.latest().is_some();
+        (is_there || is_needed).then(|| LatestSnapshot(Arc::clone(&self.snapshots)))
     }
 
     async fn get_snapshot_builder(&mut self) -> LatestSnapshot {
-        LatestSnapshot(self.snapshots.latest())
+        LatestSnapshot(Arc::clone(&self.snapshots))
     }
 
-    async fn install_snapshot(&mut self, _meta: &RaftSnapshotMeta, _snapshot: StoredSnapshot) -> Result<(), io::Error> {
-        // Whoever receives a snapshot puts it into the store first: it is the newest there.
+    async fn install_snapshot(&mut self, _meta: &RaftSnapshotMeta, snapshot: StoredSnapshot) -> Result<(), io::Error> {
         let Self { replica, snapshots } = self.clone();
-        let restored = tokio::task::spawn_blocking(move || snapshots.restore(&replica)).await?;
-        restored.map_err(io::Error::other)
+        let installing = move || {
+            if !Arc::ptr_eq(&snapshot.0, &snapshots) {
+                snapshots.import(&snapshot.0)?;
+            }
+            snapshots.restore(&replica)
+        };
+        tokio::task::spawn_blocking(installing).await?.map_err(io::Error::other)
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
-        self.snapshots.latest().map(stored).transpose()
+        latest(&self.snapshots)
     }
 }
 
 /// Shows the library the newest snapshot, which is written already.
 #[derive(Debug)]
-pub(crate) struct LatestSnapshot(Option<SnapshotHead>);
+pub(crate) struct LatestSnapshot(Arc<Snapshots>);
 
 impl RaftSnapshotBuilder<TypeConfig> for LatestSnapshot {
     type SnapshotData = StoredSnapshot;
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
-        let head = self.0.take().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no snapshot was written yet"))?;
-        stored(head)
+        latest(&self.0)?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no snapshot was written"))
     }
 }
 
-fn stored(head: SnapshotHead) -> io::Result<RaftSnapshot> {
+fn latest(snapshots: &Arc<Snapshots>) -> io::Result<Option<RaftSnapshot>> {
+    let Some(head) = snapshots.latest() else { return Ok(None) };
     let last_membership = stored_membership(head.members_at, &head.members).map_err(io::Error::other)?;
     let meta = SnapshotMeta { last_log_id: head.last.map(log_id), last_membership };
-    Ok(Snapshot { meta, snapshot: StoredSnapshot })
+    Ok(Some(Snapshot { meta, snapshot: StoredSnapshot(Arc::clone(snapshots)) }))
 }
