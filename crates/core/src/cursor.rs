@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use willow_model::{Id, Revision};
-use willow_query::{Pick, Query};
+use willow_query::{Index, Pick, Query, Run};
 
 use crate::{
     Context,
@@ -51,6 +51,18 @@ pub(crate) fn name(query: &Query) -> Result<Box<str>, Error> {
         Some(Pick::RoundRobin { cursor }) => Ok(cursor.clone()),
         _ => Err(Error::BadQuery { reason: "it does not pick by round robin".into() }),
     }
+}
+
+/// The first match after the cursor in id order, wrapping once.
+///
+/// # Errors
+/// When the query does not pick by round robin.
+pub(crate) fn next_after(index: &Index, query: &Query, after: Option<Id>) -> Result<Option<Id>, Error> {
+    name(query)?;
+    // No page, so no token and no secret; and no budget, for every replica must find the same.
+    let run = Run { cursor: after, budget: usize::MAX, ..Run::new(&[0; 32], b"") };
+    let page = index.run(query, &run).map_err(|error| Error::BadQuery { reason: error.to_string().into() })?;
+    Ok(page.next_cursor)
 }
 
 /// Cursors kept at once in one machine; those used longest ago leave first.

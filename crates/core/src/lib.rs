@@ -31,6 +31,7 @@ pub mod effect;
 pub mod limiter;
 pub mod limits;
 pub mod locker;
+mod lookup;
 pub mod machine;
 pub mod outcome;
 pub mod queue;

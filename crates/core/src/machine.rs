@@ -15,6 +15,7 @@ use crate::{
     queue::Queues,
     timer::Timer,
 };
+pub use crate::lookup::{Listing, Lookup};
 
 /// What a query runs over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -35,43 +36,6 @@ pub enum Collection {
     Items(Id),
     /// Dead letters of one queue.
     DeadLetters(Id),
-}
-
-/// How many match a query's filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count {
-    /// So many.
-    pub total: u64,
-    /// False when the count was cut short by the work budget.
-    pub exact: bool,
-}
-
-/// How a query was answered.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {}
-
-/// One page of a lookup.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Listing<T> {
-    /// In the query's order.
-    pub items: Vec<T>,
-    /// Absent at the end, and only there.
-    pub next_page_token: Option<String>,
-    /// When the query asked for it.
-    pub count: Option<Count>,
-    /// When the query asked for it.
-    pub plan: Option<Plan>,
-}
-
-/// What a lookup needs beside the query.
-#[derive(Clone, Copy, Debug)]
-pub struct Lookup<'a> {
-    /// Key of the page tokens' MAC.
-    pub secret: &'a [u8; 32],
-    /// Random bits for `pick: random`, drawn by the edge.
-    pub seed: u64,
-    /// Machine time, to turn deadlines into durations.
-    pub now_ms: u64,
 }
 
 /// Names of the cluster; set by its first command.
@@ -145,7 +109,7 @@ impl Machine {
     /// What a lookup needs; `seed` is for `pick: random`.
     #[must_use]
     pub fn lookup(&self, seed: u64) -> Lookup<'_> {
-        Lookup { secret: &self.cluster.secret, seed, now_ms: self.cx.now_ms }
+        Lookup { secret: &self.cluster.secret, seed, now_ms: self.cx.now_ms, revision: self.cx.revision() }
     }
 
     /// Locks and sessions, to read.

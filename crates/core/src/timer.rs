@@ -43,6 +43,12 @@ impl Timers {
         debug_assert!(was_set, "cleared a timer that was not set: {timer:?} at {at_ms}");
     }
 
+    /// Whether this deadline is set; one that is being fired is not.
+    #[must_use]
+    pub fn is_set(&self, at_ms: u64, timer: Timer) -> bool {
+        self.due.contains(&(at_ms, timer))
+    }
+
     /// The earliest deadline.
     #[must_use]
     pub fn next_ms(&self) -> Option<u64> {

@@ -1,57 +1,182 @@
 //! Locker: exclusive, shared and semaphore locks on key values, with sessions, leases and FIFO waits.
+//!
+//! ```text
+//!  Session ── lease ── held locks, waits          Lock ── holders (token, mode, depth)
+//!     │ ends: waits end, locks go                   └──── line: waiters, next first
+//!     ▼                                                       │
+//!  every lock that changed ──► pump: is the next in line ◄────┘
+//!                              first in *all* its lines, and compatible there?
+//!                              then it is granted, and its other lines are pumped too
+//! ```
+//! Nobody overtakes a line. An acquire of several locks is in all their lines at once, in one order of
+//! arrival, and holds nothing while it waits: so waiters never block each other in a circle.
 
+mod acquire;
 mod command;
+mod downgrade;
 mod error;
+mod force_release;
+mod grant;
+mod heartbeat;
 mod outcome;
+mod release;
+mod rows;
+mod session;
+mod view;
+mod wait;
 
 pub use command::*;
 pub use error::Error;
 pub use outcome::*;
 
-use willow_model::Id;
-use willow_query::Query;
+use willow_model::{Id, Kind};
+use willow_query::{Index, Options, Query};
 
-use crate::{Context, Reply, command::CancelWait, cursor, machine::{Listing, Lookup}, table::Snapshot};
+use crate::{
+    Context, Reply, cursor,
+    table::{Snapshot, Table},
+    timer::Timer,
+};
+use rows::{Lock, SessionRow, Waiter};
 
 /// All locks, sessions and lines of one machine.
 #[derive(Debug, Default)]
-pub struct Locker {}
+pub struct Locker {
+    sessions: Table<SessionRow>,
+    locks: Table<Lock>,
+    waiters: Table<Waiter>,
+    /// Derived: locks by their key values.
+    index: LockIndex,
+}
+
+#[derive(Debug)]
+struct LockIndex(Index);
+
+impl Default for LockIndex {
+    fn default() -> Self {
+        Self(Index::new(Options::default()))
+    }
+}
 
 impl Locker {
-    pub(crate) fn apply(&mut self, _command: Command, _cx: &mut Context) -> Reply {
-        Err(Error::SessionExpired.into())
+    pub(crate) fn apply(&mut self, command: Command, cx: &mut Context) -> Reply {
+        match command {
+            Command::CreateSession(command) => self.create_session(command, cx),
+            Command::Acquire(command) => self.acquire(command, cx),
+            Command::Release(command) => self.release(&command, cx),
+            Command::Downgrade(command) => self.downgrade(&command, cx),
+            Command::HeartbeatLock(command) => self.heartbeat_lock(&command, cx),
+            Command::HeartbeatSession(command) => self.heartbeat_session(&command, cx),
+            Command::EndSession(command) => self.end_session(&command, cx),
+            Command::ForceRelease(command) => self.force_release(command, cx),
+        }
     }
-    /// The session in this row has lived out its lease.
-    pub(crate) fn session_expired(&mut self, _slot: u32, _cx: &mut Context) {}
-    /// The waiter in this row has waited long enough.
-    pub(crate) fn wait_expired(&mut self, _slot: u32, _cx: &mut Context) {}
-    /// Ends a wait whose caller is gone, or undoes what it was granted; nothing if it is not ours.
-    pub(crate) fn cancel_wait(&mut self, _command: &CancelWait, _cx: &mut Context) {}
-    pub(crate) fn next_after(&self, _query: &Query, _after: Option<Id>) -> Result<Option<Id>, cursor::Error> {
-        Ok(None)
+
+    /// Locks in use.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.locks.len()
     }
+
+    /// True when no lock is in use.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.locks.is_empty()
+    }
+
+    /// Sessions alive.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Acquires in line.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
+    pub(crate) fn next_after(&self, query: &Query, after: Option<Id>) -> Result<Option<Id>, cursor::Error> {
+        cursor::next_after(&self.index.0, query, after)
+    }
+
+    /// Tables with their snapshot tags.
     pub(crate) fn tables(&mut self) -> Vec<(u8, &mut dyn Snapshot)> {
-        vec![]
-    }
-    pub(crate) fn rebuild(&mut self, _cx: &mut Context) {}
-
-    /// One page of the locks that match.
-    ///
-    /// # Errors
-    /// When the query cannot be used here.
-    pub fn query(&self, _query: &Query, _lookup: Lookup<'_>) -> Result<Listing<View>, willow_query::Error> {
-        Ok(Listing { items: vec![], next_page_token: None, count: None, plan: None })
+        vec![(10, &mut self.sessions), (11, &mut self.locks), (12, &mut self.waiters)]
     }
 
-    /// One lock.
-    #[must_use]
-    pub fn get(&self, _lock: Id, _lookup: Lookup<'_>) -> Option<View> {
-        None
+    /// Rebuilds lines, what sessions hold, deadlines and the index.
+    pub(crate) fn rebuild(&mut self, cx: &mut Context) {
+        let rows: Vec<u32> = self.sessions.iter().map(|(row, _)| row).collect();
+        for row in rows {
+            if let Some(at_ms) = self.session(row).deadline_ms {
+                cx.timers.set(at_ms, Timer::Session(row));
+            }
+        }
+        let mut held = Vec::new();
+        for (row, lock) in self.locks.iter() {
+            self.index.0.insert(row, lock.id, &lock.key_values, &[]);
+            held.extend(lock.holders.iter().map(|holder| (holder.session, row)));
+        }
+        for (session, lock) in held {
+            let session = self.sessions.slot(&session).expect("a holder's session is stored");
+            self.session_mut(session).held.insert(lock);
+        }
+        let rows: Vec<u32> = self.waiters.iter().map(|(row, _)| row).collect();
+        for row in rows {
+            self.link_waiter(row, cx);
+            cx.waiters += 1;
+        }
     }
 
-    /// Is `token` held now?
-    #[must_use]
-    pub fn validate(&self, _lock: Id, _token: willow_model::Revision, _lookup: Lookup<'_>) -> Validity {
-        Validity { valid: false, expires_in_ms: None, newest_token: None }
+    fn session(&self, row: u32) -> &SessionRow {
+        self.sessions.get(row).expect("the caller's session is stored")
     }
+
+    fn session_mut(&mut self, row: u32) -> &mut SessionRow {
+        self.sessions.get_mut(row).expect("the caller's session is stored")
+    }
+
+    fn lock(&self, row: u32) -> &Lock {
+        self.locks.get(row).expect("the caller's lock is stored")
+    }
+
+    fn lock_mut(&mut self, row: u32) -> &mut Lock {
+        self.locks.get_mut(row).expect("the caller's lock is stored")
+    }
+
+    fn waiter(&self, row: u32) -> &Waiter {
+        self.waiters.get(row).expect("a waiter in line is stored")
+    }
+
+    /// The lock's row; it comes into being with the first who holds or waits.
+    fn lock_row(&mut self, id: Id, key_values: &willow_model::KeyValues, cx: &mut Context) -> u32 {
+        if let Some(row) = self.locks.slot(&id) {
+            return row;
+        }
+        let row = self.locks.insert(Lock {
+            id,
+            key_values: key_values.clone(),
+            revision: cx.next_revision(),
+            newest: None,
+            holders: Vec::new(),
+            line: std::collections::BTreeSet::new(),
+        });
+        self.index.0.insert(row, id, key_values, &[]);
+        row
+    }
+
+    /// Nothing held and nobody waiting: the lock is gone.
+    fn drop_if_unused(&mut self, row: u32) {
+        if self.locks.get(row).is_some_and(Lock::is_unused) {
+            self.index.0.remove(row);
+            self.locks.remove(row);
+        }
+    }
+}
+
+/// The id of a lock.
+#[must_use]
+pub fn id(key_values: &willow_model::KeyValues) -> Id {
+    Id::derive(Kind::Lock, None, key_values.as_bytes())
 }

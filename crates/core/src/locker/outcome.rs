@@ -36,6 +36,12 @@ pub enum Outcome {
     },
 }
 
+impl From<Outcome> for crate::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        Self::Lock(outcome)
+    }
+}
+
 /// A session as its owner sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {

@@ -1,0 +1,196 @@
+//! Who may have a lock now, and handing it out.
+
+use std::collections::BTreeSet;
+
+use willow_model::{Id, Revision};
+
+use super::{
+    Error, Grant, Locker, Mode, Outcome, SessionId,
+    rows::{Holder, Lock, Want},
+};
+use crate::{Context, timer::Timer};
+
+/// Can a session have a lock in some mode, as things stand?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Yes.
+    Free,
+    /// It has it already: this grant, counted once more.
+    Reenter(usize),
+    /// Yes: its shared grant is the only one and becomes exclusive.
+    Upgrade,
+    /// Not now.
+    Blocked,
+}
+
+impl Locker {
+    /// For a newcomer, who goes behind the line.
+    pub(super) fn verdict(&self, lock: Id, mode: Mode, session: Option<SessionId>) -> Result<Verdict, Error> {
+        let Some(lock) = self.locks.by_key(&lock) else { return Ok(Verdict::Free) };
+        if !self.same_kind(lock, mode) {
+            return Err(Error::ModeMismatch { lock: lock.id });
+        }
+        let verdict = compatible(lock, mode, session);
+        let upgrading = session.is_some_and(|session| self.holds_shared(lock.id, session)) && mode == Mode::Exclusive;
+        if upgrading && verdict == Verdict::Blocked && lock.line.first().is_some_and(|place| !place.not_upgrade) {
+            return Err(Error::UpgradeDeadlock { lock: lock.id });
+        }
+        let line_first = verdict == Verdict::Free && !lock.line.is_empty();
+        Ok(if line_first { Verdict::Blocked } else { verdict })
+    }
+
+    /// Holders and waiters of one lock agree on what it is.
+    fn same_kind(&self, lock: &Lock, mode: Mode) -> bool {
+        let in_use = lock.holders.first().map(|holder| holder.mode).or_else(|| {
+            let place = lock.line.first()?;
+            let row = self.locks.slot(&lock.id)?;
+            self.waiter(place.row).wants.iter().find(|want| want.lock == row).map(|want| want.mode)
+        });
+        match (in_use, mode) {
+            (None, _) => true,
+            (Some(Mode::Semaphore { max_permits, .. }), Mode::Semaphore { max_permits: wanted, .. }) => {
+                max_permits == wanted
+            }
+            (Some(Mode::Semaphore { .. }), _) | (Some(_), Mode::Semaphore { .. }) => false,
+            (Some(Mode::Exclusive | Mode::Shared), Mode::Exclusive | Mode::Shared) => true,
+        }
+    }
+
+    /// Hands a lock to a session; the caller knows that it may have it.
+    pub(super) fn give(&mut self, lock: u32, mode: Mode, session: u32, cx: &mut Context) -> Grant {
+        let id = self.session(session).id;
+        let now_ms = cx.now_ms;
+        let row = self.lock_mut(lock);
+        let lock_id = row.id;
+        let holder = match compatible(row, mode, Some(id)) {
+            Verdict::Reenter(index) => {
+                let holder = &mut row.holders[index];
+                holder.depth = holder.depth.saturating_add(1);
+                holder.clone()
+            }
+            Verdict::Upgrade => {
+                let token = cx.next_revision();
+                let holder = row.holders.first_mut().expect("an upgrade has its shared grant");
+                (holder.mode, holder.token) = (Mode::Exclusive, token);
+                holder.depth = holder.depth.saturating_add(1);
+                row.newest = Some(token);
+                holder.clone()
+            }
+            Verdict::Free | Verdict::Blocked => {
+                let token = cx.next_revision();
+                let holder = Holder { session: id, mode, token, depth: 1, since_ms: now_ms };
+                row.holders.push(holder.clone());
+                row.newest = Some(token);
+                holder
+            }
+        };
+        self.session_mut(session).held.insert(lock);
+        Grant { lock: lock_id, token: holder.token, mode: holder.mode, depth: holder.depth }
+    }
+
+    /// Grants whatever can be granted after these locks changed, and drops those that nobody uses.
+    pub(super) fn pump(&mut self, changed: impl IntoIterator<Item = u32>, cx: &mut Context) {
+        let mut changed: BTreeSet<u32> = changed.into_iter().collect();
+        while let Some(lock) = changed.pop_first() {
+            while let Some(next) = self.locks.get(lock).and_then(|lock| lock.line.first().copied()) {
+                if !self.is_grantable(next.row, cx.now_ms) {
+                    break;
+                }
+                changed.extend(self.grant_waiter(next.row, cx));
+            }
+            self.drop_if_unused(lock);
+        }
+    }
+
+    /// First in all its lines, compatible with who holds there, and its session alive? A session whose
+    /// lease ends at this very moment is not: its deadline is about to be fired, and the line goes on then.
+    fn is_grantable(&self, waiter: u32, now_ms: u64) -> bool {
+        let row = self.waiter(waiter);
+        let session = self.sessions.by_key(&row.session);
+        if session.and_then(|session| session.deadline_ms).is_some_and(|at_ms| at_ms <= now_ms) {
+            return false;
+        }
+        row.wants.iter().all(|want| {
+            let lock = self.lock(want.lock);
+            lock.line.first().is_some_and(|place| place.row == waiter)
+                && compatible(lock, want.mode, Some(row.session)) != Verdict::Blocked
+        })
+    }
+
+    /// Grants it, and returns the locks whose lines it left.
+    fn grant_waiter(&mut self, waiter: u32, cx: &mut Context) -> Vec<u32> {
+        let id = self.waiter(waiter).id;
+        let row = self.unlink_waiter(waiter, cx);
+        let session = self.sessions.slot(&row.session).expect("an ended session's waiters are gone");
+        if row.starts_session {
+            let deadline_ms = cx.after(self.session(session).ttl_ms);
+            self.session_mut(session).deadline_ms = Some(deadline_ms);
+            cx.timers.set(deadline_ms, Timer::Session(session));
+        }
+        let grants = row.wants.iter().map(|Want { lock, mode, .. }| self.give(*lock, *mode, session, cx)).collect();
+        let acquired = self.acquired(session, grants, cx.now_ms);
+        cx.resolve(id, Ok(Outcome::Acquired(acquired).into()));
+        row.wants.iter().map(|want| want.lock).collect()
+    }
+
+    /// Takes one grant away from a session, one time or all times it was acquired; returns what is left.
+    pub(super) fn take_back(&mut self, lock: u32, holder: usize, all: bool) -> u32 {
+        let row = self.lock_mut(lock);
+        let held = &mut row.holders[holder];
+        held.depth = if all { 0 } else { held.depth.saturating_sub(1) };
+        let (depth, session) = (held.depth, held.session);
+        if depth == 0 {
+            row.holders.remove(holder);
+            let still = row.holders.iter().any(|holder| holder.session == session);
+            if let Some(session) = self.sessions.slot(&session).filter(|_| !still) {
+                self.session_mut(session).held.remove(&lock);
+            }
+        }
+        depth
+    }
+
+    /// The grant that a session's call is about.
+    pub(super) fn find_grant(
+        &self,
+        lock: Id,
+        session: SessionId,
+        token: Option<Revision>,
+    ) -> Result<(u32, usize), Error> {
+        self.sessions.slot(&session).ok_or(Error::SessionExpired)?;
+        let row = self.locks.slot(&lock).ok_or(Error::NoSuchLock { lock })?;
+        if let Some(holder) = self.lock(row).holder(session, token) {
+            return Ok((row, holder));
+        }
+        let held = self.lock(row).holder(session, None).is_some();
+        Err(if held { Error::StaleToken { lock } } else { Error::NotHeld { lock } })
+    }
+}
+
+/// Compatible with who holds the lock now, whoever waits?
+fn compatible(lock: &Lock, mode: Mode, session: Option<SessionId>) -> Verdict {
+    let own = session.and_then(|session| lock.holders.iter().position(|holder| holder.session == session));
+    match (mode, own) {
+        (Mode::Semaphore { permits, max_permits }, _) => {
+            let taken: u64 = lock.holders.iter().map(|holder| permits_of(holder.mode)).sum();
+            let fits = taken + u64::from(permits) <= u64::from(max_permits);
+            if fits { Verdict::Free } else { Verdict::Blocked }
+        }
+        (Mode::Shared, Some(own)) => Verdict::Reenter(own),
+        (Mode::Exclusive, Some(own)) if lock.holders[own].mode == Mode::Exclusive => Verdict::Reenter(own),
+        (Mode::Exclusive, Some(_)) if lock.holders.len() == 1 => Verdict::Upgrade,
+        (Mode::Exclusive, Some(_)) => Verdict::Blocked,
+        (Mode::Exclusive, None) if lock.holders.is_empty() => Verdict::Free,
+        (Mode::Exclusive, None) => Verdict::Blocked,
+        (Mode::Shared, None) => {
+            let shared = lock.holders.iter().all(|holder| holder.mode == Mode::Shared);
+            if shared { Verdict::Free } else { Verdict::Blocked }
+        }
+    }
+}
+
+fn permits_of(mode: Mode) -> u64 {
+    match mode {
+        Mode::Semaphore { permits, .. } => permits.into(),
+        Mode::Exclusive | Mode::Shared => 0,
+    }
+}
