@@ -40,14 +40,14 @@ impl hyper::service::Service<Request<Incoming>> for Admit {
     type Future = Admitted;
 
     fn call(&self, request: Request<Incoming>) -> Admitted {
-        let running = Running::new(&self.app, &self.activity);
-        // Health and metrics answer to the last, and however much goes on.
-        let is_vital = !request.uri().path().starts_with("/v1/");
-        if !is_vital {
+        let mut running = Running::new(&self.app, &self.activity);
+        // Health and metrics answer to the last, however much goes on.
+        if request.uri().path().starts_with("/v1/") {
             if self.app.stopping.is_cancelled() {
                 return Admitted::refused(shutting_down(), running);
             }
-            if !running.has_room {
+            running.is_counted = self.app.request_begins();
+            if !running.is_counted {
                 return Admitted::refused(too_many(), running);
             }
         }
@@ -61,24 +61,25 @@ fn too_many() -> Failure {
     Problem::new(ErrorCode::Overloaded, detail).with(|facts| facts.retry_after_ms = Some(1000)).into()
 }
 
-/// Counts a request for as long as it lives.
+/// A request, for as long as it lives.
 #[derive(Debug)]
 pub(super) struct Running {
     app: Arc<App>,
     activity: Arc<Activity>,
-    has_room: bool,
+    /// Against the bound on requests.
+    is_counted: bool,
 }
 
 impl Running {
     fn new(app: &Arc<App>, activity: &Arc<Activity>) -> Self {
         activity.request_begins();
-        Self { app: Arc::clone(app), activity: Arc::clone(activity), has_room: app.request_begins() }
+        Self { app: Arc::clone(app), activity: Arc::clone(activity), is_counted: false }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.has_room {
+        if self.is_counted {
             self.app.request_ended();
         }
         self.activity.request_ended();
