@@ -37,8 +37,58 @@ pub struct Page<T> {
     pub count: Option<Count>,
     /// How the query was answered, when it asked with `explain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, value_type = Object)]
-    pub plan: Option<serde_json::Value>,
+    #[schema(nullable = false)]
+    pub plan: Option<Plan>,
+}
+
+/// How a query was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "access": "walk", "driver": "value of os", "estimated_rows": 12, "actual_rows": 12, "estimated_matches": 12,
+    "found": 12, "budget_spent": false, "conditions": [{"index": "value of os", "rows": 12, "exact": true}]
+}))]
+pub struct Plan {
+    /// What was done.
+    pub access: Access,
+    /// The index that led to the rows.
+    pub driver: String,
+    /// Rows that were expected to be looked at.
+    pub estimated_rows: u64,
+    /// Rows that were.
+    pub actual_rows: u64,
+    /// Matches expected in all, as far as the indexes tell.
+    pub estimated_matches: u64,
+    /// Matches found for this page.
+    pub found: u64,
+    /// Whether the work budget cut the page short.
+    pub budget_spent: bool,
+    /// The conditions, each with what its index knows.
+    pub conditions: Vec<Condition>,
+}
+
+/// The ways to get at results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// An index in the wanted order was walked.
+    Walk,
+    /// Candidates were enumerated, tested and sorted.
+    Sort,
+    /// A walk found too little and gave way to sorting, or sorted within equal values.
+    WalkThenSort,
+    /// Rows were drawn at random.
+    Sample,
+}
+
+/// One condition of a query, and how many rows it holds for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Condition {
+    /// The index that knows.
+    pub index: String,
+    /// How many rows it holds for.
+    pub rows: u64,
+    /// Whether that is exact or an estimate.
+    pub exact: bool,
 }
 
 /// How many match a query's filter.
@@ -147,7 +197,8 @@ pub struct QuerySchema {
     limit: Option<u32>,
     /// `next_page_token` of the page before, with the same query otherwise.
     page_token: Option<String>,
-    /// Picks one, in place of `order_by` and `page_token`: `"random"` or `{"round_robin": {"cursor": …}}`.
+    /// Picks, in place of `order_by` and `page_token`: `"random"` picks up to `limit` of what matches, each with
+    /// equal chance; `{"round_robin": {"cursor": …}}` picks the next one.
     pick: Option<PickSchema>,
     /// Whether to count everything that matches.
     count: Option<bool>,

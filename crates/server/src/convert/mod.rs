@@ -69,9 +69,15 @@ pub(crate) fn page<V, T>(listing: Listing<V>, item: impl FnMut(V) -> T) -> Page<
     Page {
         items: listing.items.into_iter().map(item).collect(),
         next_page_token: listing.next_page_token,
-        count: listing.count.map(|count| page::Count { total: count.total, exact: count.exact }),
-        plan: listing.plan.map(|_plan| serde_json::json!({})),
+        count: listing.count.map(|count| page::Count { total: count.value, exact: count.exact }),
+        plan: listing.plan.as_ref().and_then(plan),
     }
+}
+
+/// The engine's plan has the same fields, but types of its own that it does not export.
+fn plan(plan: &willow_query::Plan) -> Option<page::Plan> {
+    let read = serde_json::to_value(plan).and_then(serde_json::from_value);
+    read.inspect_err(|error| tracing::error!(%error, "a plan does not read as its wire type")).ok()
 }
 
 /// Text that is on its way out.
