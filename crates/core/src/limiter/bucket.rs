@@ -220,6 +220,7 @@ impl Buckets {
     }
 
     /// All buckets with their slots, in no replicated order.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Bucket)> {
         (0..).zip(&self.slots).filter_map(|(slot, bucket)| Some((slot, bucket.as_ref()?)))
     }

@@ -43,7 +43,7 @@ impl Limiter {
             unsaved: what_if.iter().map(|rule| (&*rule.name, rule)).collect(),
         };
         let mut by_rule = self.stored_limits(&question);
-        let mut denied_by = Vec::new();
+        let mut denied_by = self.stored_denials(&question);
         let (stored, truncated) = self.candidates(key_values);
         let mut rules = Vec::new();
         for slot in stored {
@@ -51,10 +51,7 @@ impl Limiter {
             if question.unsaved.contains_key(&*rule.name) {
                 continue;
             }
-            let limits = by_rule.remove(&slot).map(|limits| {
-                denied_by.extend(limits.denied_by);
-                limits.shown
-            });
+            let limits = by_rule.remove(&slot).map(|limits| limits.shown);
             rules.push(RuleExplanation {
                 rule: Some(rule.id),
                 name: rule.name.clone(),
@@ -64,17 +61,12 @@ impl Limiter {
             });
         }
         for rule in question.unsaved.values() {
-            let limits = self.unsaved_limits(&question, rule, &mut by_rule);
+            let limits = self.unsaved_limits(&question, rule);
             rules.extend(limits.map(|limits| {
                 denied_by.extend(limits.denied_by);
                 unsaved_explanation(rule, key_values, limits.shown)
             }));
         }
-        // Rules past the bound still deny.
-        let rest = by_rule.into_iter().filter(|(slot, _)| {
-            !question.unsaved.contains_key(&*self.catalogue.rule(*slot).name)
-        });
-        denied_by.extend(rest.flat_map(|(_, limits)| limits.denied_by));
         rules.sort_by(|a, b| a.name.cmp(&b.name));
         let truncated = truncated || rules.len() > EXPLAINED_RULES;
         rules.truncate(EXPLAINED_RULES);
@@ -89,6 +81,17 @@ impl Limiter {
             self.explain_seat(question, *seat, terms, by_rule.entry(self.catalogue.rule_of(seat.limit)).or_default());
         }
         by_rule
+    }
+
+    /// All that denies, but for rules that an unsaved one stands in for; as an increment says it.
+    fn stored_denials(&self, question: &Question<'_>) -> Vec<Blocking> {
+        let Question { target, amount, now_ms, unsaved } = question;
+        let stored = |seat: &&Seat| {
+            let rule = self.catalogue.rule(self.catalogue.rule_of(seat.limit));
+            !unsaved.contains_key(&*rule.name) && !self.passes(**seat, *amount, None)
+        };
+        let denying = target.seats.iter().filter(stored);
+        denying.map(|seat| self.show(*seat, &target.key_values, *amount, *now_ms)).collect()
     }
 
     fn explain_seat(&self, question: &Question<'_>, seat: Seat, terms: Terms, into: &mut Limits) {
@@ -130,12 +133,7 @@ impl Limiter {
     }
 
     /// The limits that stand for an unsaved rule; `None` when it has no key in common.
-    fn unsaved_limits(
-        &self,
-        question: &Question<'_>,
-        rule: &CreateRule,
-        by_rule: &mut BTreeMap<u32, Limits>,
-    ) -> Option<Limits> {
+    fn unsaved_limits(&self, question: &Question<'_>, rule: &CreateRule) -> Option<Limits> {
         let key_values = &question.target.key_values;
         if !rule.key_values.iter().any(|(key, _)| key_values.get_encoded(key).is_some()) {
             return None;
@@ -147,7 +145,6 @@ impl Limiter {
         if let Some(slot) = self.catalogue.find_rule(&super::Selector::Name(rule.name.clone()))
             && self.catalogue.rule(slot).key_values == rule.key_values
         {
-            by_rule.remove(&slot);
             let mut limits = Limits::default();
             for seat in question.target.seats.iter().filter(|seat| self.catalogue.rule_of(seat.limit) == slot) {
                 let own = matches!(seat.limit, LimitRef::Rule(_));

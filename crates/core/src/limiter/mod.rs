@@ -113,3 +113,6 @@ impl Limiter {
         self.rebuild_names();
     }
 }
+
+#[cfg(test)]
+mod tests;
