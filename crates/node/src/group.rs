@@ -41,6 +41,8 @@ pub(crate) struct Group {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// The task that writes snapshots: it ends by itself when they are stopped.
+    snapshotting: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Carries the log's ups and downs to whoever has to act.
@@ -105,6 +107,7 @@ impl Group {
             clock: config.clock,
             entropy: config.entropy,
             tasks: Mutex::default(),
+            snapshotting: Mutex::default(),
         });
         group.spawn_tasks(Arc::clone(&group_log), downtime);
         if let Err(error) = group.join(&group_log).await {
@@ -125,14 +128,15 @@ impl Group {
             )),
             tokio::spawn(timer.run(Arc::clone(&self.clock), Arc::clone(&self.proposer))),
             tokio::spawn(retry_log(log, downtime, Arc::clone(&self.replica), Arc::clone(&self.clock))),
-            tokio::spawn(write_snapshots(
-                Arc::clone(&self.replica),
-                Arc::clone(&self.snapshots),
-                self.consensus.clone(),
-                Arc::clone(&self.clock),
-            )),
         ];
         *self.tasks.lock() = tasks;
+        let snapshots = write_snapshots(
+            Arc::clone(&self.replica),
+            Arc::clone(&self.snapshots),
+            self.consensus.clone(),
+            Arc::clone(&self.clock),
+        );
+        *self.snapshotting.lock() = Some(tokio::spawn(snapshots));
     }
 
     /// Takes part in the group, and waits until this node can serve: reads at least, if the disk is full
@@ -237,26 +241,39 @@ impl Group {
         // Whoever waits is sent away; so is whoever begins to wait while the queue drains.
         self.replica.waiters.stop();
         self.proposer.drained().await;
-        self.abort_tasks();
+        self.snapshots.stop();
+        self.replica.snapshot_due.notify_one();
+        let snapshots = self.snapshotting.lock().take();
+        if let Some(task) = snapshots {
+            finished(task).await;
+        }
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            task.abort();
+            finished(task).await;
+        }
         self.consensus.stop().await;
         // Joins the writer's thread, which may be in a last sync.
         let log = self.log.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
-            tracing::error!(%error, "the log did not close cleanly");
-        }
+        finished(tokio::task::spawn_blocking(move || log.close())).await;
     }
+}
 
-    fn abort_tasks(&self) {
-        for task in std::mem::take(&mut *self.tasks.lock()) {
-            task.abort();
-        }
+async fn finished(task: JoinHandle<()>) {
+    if let Err(error) = task.await
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a task of the node panicked");
     }
 }
 
 /// Without [`Group::shutdown`] first, this is a crash: nothing is flushed, nobody is told.
 impl Drop for Group {
     fn drop(&mut self) {
-        self.abort_tasks();
+        self.snapshots.stop();
+        for task in self.tasks.get_mut().drain(..).chain(self.snapshotting.get_mut().take()) {
+            task.abort();
+        }
     }
 }
 
@@ -324,8 +341,10 @@ async fn propose_batches(
 async fn retry_log(log: Arc<GroupLog>, downtime: Arc<Downtime>, replica: Arc<Replica>, clock: Arc<dyn Clock>) {
     loop {
         downtime.stalled.notified().await;
-        // If the disk is full of log, a snapshot that takes its place makes room.
-        replica.snapshot_due.notify_one();
+        if downtime.health.get() == Health::ReadOnly(Unavailable::DiskFull) {
+            // If the disk is full of log, a snapshot that takes its place makes room.
+            replica.snapshot_due.notify_one();
+        }
         while log.is_stalled() {
             clock.sleep_until(clock.now_ms().saturating_add(RETRY_MS)).await;
             log.retry();
@@ -333,13 +352,25 @@ async fn retry_log(log: Arc<GroupLog>, downtime: Arc<Downtime>, replica: Arc<Rep
     }
 }
 
-/// Writes a snapshot whenever one is due.
-async fn write_snapshots(replica: Arc<Replica>, snapshots: Arc<Snapshots>, consensus: Consensus, clock: Arc<dyn Clock>) {
+/// Writes a snapshot whenever one is due, until they are stopped.
+async fn write_snapshots(
+    replica: Arc<Replica>,
+    snapshots: Arc<Snapshots>,
+    consensus: Consensus,
+    clock: Arc<dyn Clock>,
+) {
+    let mut not_before_ms = 0;
     loop {
         replica.snapshot_due.notified().await;
+        if snapshots.is_stopped() {
+            return;
+        }
+        if clock.now_ms() < not_before_ms {
+            continue;
+        }
         if let Err(error) = write_snapshot(&replica, &snapshots, &consensus).await {
             tracing::warn!(%error, "no snapshot was written; the log grows until one is");
-            clock.sleep_until(clock.now_ms().saturating_add(SNAPSHOT_RETRY_MS)).await;
+            not_before_ms = clock.now_ms().saturating_add(SNAPSHOT_RETRY_MS);
         }
     }
 }

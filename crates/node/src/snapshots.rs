@@ -8,7 +8,7 @@
 //! never waits for more than one chunk.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -30,6 +30,8 @@ pub(crate) struct Snapshots {
     latest: Mutex<Option<Kept>>,
     /// Held while one is written or put in place: the machine can be read by one at a time.
     busy: Mutex<()>,
+    /// The node stops: no more are written, and the one under way is given up.
+    is_stopped: AtomicBool,
 }
 
 /// A snapshot in the store.
@@ -60,8 +62,24 @@ impl Snapshots {
                 Some(Kept { id: reader.id(), head: record::decode(reader.meta())? })
             }
         };
-        let latest = Mutex::new(latest);
-        Ok(Self { group, store, chunk_bytes: config.snapshot_chunk_bytes, stats, latest, busy: Mutex::new(()) })
+        Ok(Self {
+            group,
+            store,
+            chunk_bytes: config.snapshot_chunk_bytes,
+            stats,
+            latest: Mutex::new(latest),
+            busy: Mutex::new(()),
+            is_stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// Gives up what is being written, and writes no more.
+    pub(crate) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
     }
 
     /// What the newest snapshot is of.
@@ -148,6 +166,9 @@ impl Snapshots {
         let mut writer: SnapshotWriter = self.store.create(&meta).map_err(failed)?;
         let mut longest = Duration::ZERO;
         loop {
+            if self.is_stopped() {
+                return Err(failed("given up, the node stops"));
+            }
             let (chunk, took) = replica.with(|state| {
                 let started = Instant::now();
                 let chunk = state.machine.snapshot_next(&mut begun.reader, self.chunk_bytes);

@@ -1,7 +1,7 @@
 //! The consensus library behind plain types.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -51,6 +51,8 @@ pub(crate) struct Stopped(pub(crate) String);
 pub(crate) struct Consensus {
     raft: Raft<TypeConfig, StateMachine>,
     node: NodeId,
+    /// Alive as long as the library still has the machine and the log.
+    machine: Weak<()>,
 }
 
 impl Consensus {
@@ -62,7 +64,9 @@ impl Consensus {
         snapshots: Arc<Snapshots>,
     ) -> Result<Self, StartError> {
         let log = LogStore::new(log, node)?;
-        let machine = StateMachine { replica, snapshots };
+        let alive = Arc::new(());
+        let weak = Arc::downgrade(&alive);
+        let machine = StateMachine { replica, snapshots, _alive: alive };
         let config = openraft::Config {
             cluster_name: "willow".to_owned(),
             heartbeat_interval: HEARTBEAT_MS,
@@ -75,7 +79,7 @@ impl Consensus {
         };
         let config = Arc::new(config.validate().map_err(|error| StartError::Raft(error.to_string()))?);
         let raft = Raft::build(node.0, config, NoPeers, log, machine).await.map_err(start_error)?;
-        Ok(Self { raft, node })
+        Ok(Self { raft, node, machine: weak })
     }
 
     /// Takes part, and makes a cluster of this node if its log is empty. Ends when somebody leads.
@@ -141,7 +145,15 @@ impl Consensus {
 
     /// Leaves. Ends when nothing of the library runs any more, or hangs in a write that cannot be made.
     pub(crate) async fn stop(&self) {
-        match tokio::time::timeout(STOP_TIMEOUT, self.raft.shutdown()).await {
+        let stopping = async {
+            let stopped = self.raft.shutdown().await;
+            // The worker that applies ends a little later.
+            while self.machine.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+            stopped
+        };
+        match tokio::time::timeout(STOP_TIMEOUT, stopping).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "consensus did not stop cleanly"),
             Err(_elapsed) => tracing::error!("consensus did not stop in time"),

@@ -29,6 +29,8 @@ type RaftSnapshotMeta = SnapshotMeta<Leader, u64, BasicNode>;
 pub(crate) struct StateMachine {
     pub(crate) replica: Arc<Replica>,
     pub(crate) snapshots: Arc<Snapshots>,
+    /// Lets whoever stops the library see when the machine is let go.
+    pub(crate) _alive: Arc<()>,
 }
 
 impl StateMachine {
@@ -68,7 +70,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn try_create_snapshot_builder(&mut self, is_needed: bool) -> Option<LatestSnapshot> {
         if is_needed {
-            let Self { replica, snapshots } = self.clone();
+            let Self { replica, snapshots, .. } = self.clone();
             match tokio::task::spawn_blocking(move || snapshots.write(&replica)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(%error, "a snapshot that is needed was not written"),
@@ -84,7 +86,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, _meta: &RaftSnapshotMeta, snapshot: StoredSnapshot) -> Result<(), io::Error> {
-        let Self { replica, snapshots } = self.clone();
+        let Self { replica, snapshots, .. } = self.clone();
         let installing = move || {
             if !Arc::ptr_eq(&snapshot.0, &snapshots) {
                 snapshots.import(&snapshot.0)?;

@@ -55,7 +55,7 @@ fn state_machine(vfs: &FaultVfs) -> StateMachine {
     config.vfs = Arc::new(vfs.clone());
     config.snapshots = SnapshotOptions { keep: 2, min_free_bytes: 0 };
     let snapshots = Snapshots::open(&config, GroupId::DATA, stats).unwrap();
-    StateMachine { replica: Arc::new(replica), snapshots: Arc::new(snapshots) }
+    StateMachine { replica: Arc::new(replica), snapshots: Arc::new(snapshots), _alive: Arc::default() }
 }
 
 struct Builder;
