@@ -33,7 +33,7 @@ pub(crate) enum Seen {
     /// Nothing: go ahead.
     New,
     /// The same request: this was, or will be, its answer.
-    Same(Outcome),
+    Same(Box<Outcome>),
     /// Another request used the id.
     Other,
 }
@@ -52,7 +52,7 @@ impl Dedup {
     pub(crate) fn seen(&self, id: &RequestId, command: &Command) -> Seen {
         match self.records.by_key(id) {
             None => Seen::New,
-            Some(record) if record.fingerprint == fingerprint(command) => Seen::Same(record.answer.clone()),
+            Some(record) if record.fingerprint == fingerprint(command) => Seen::Same(Box::new(record.answer.clone())),
             Some(_) => Seen::Other,
         }
     }

@@ -172,7 +172,7 @@ impl Machine {
             Seen::Other => Err(Refusal::RequestIdReused),
             Seen::Same(mut outcome) => {
                 self.queues.refill(&mut outcome, self.cx.now_ms);
-                Ok(outcome)
+                Ok(*outcome)
             }
             Seen::New => {
                 let kept = command.clone();
@@ -232,18 +232,25 @@ impl Machine {
         let AdvanceCursor { collection, query } = command;
         let name = (collection, cursor::name(&query)?);
         let after = self.cursors.last(&name);
-        let id = self.next_after(&name.0, &query, after)?;
-        if let Some(id) = id {
-            self.cursors.advance(name, id, &mut self.cx);
+        let next = self.next_after(&name.0, &query, after)?;
+        if let Some((_, last)) = next {
+            self.cursors.advance(name, last, &mut self.cx);
         }
-        Ok(Outcome::Cursor(Advanced { id }))
+        Ok(Outcome::Cursor(Advanced { id: next.map(|(id, _)| id) }))
     }
 
-    fn next_after(&self, collection: &Collection, query: &Query, after: Option<Id>) -> Result<Option<Id>, cursor::Error> {
+    /// What a round-robin lookup answers, and where its cursor then stands.
+    fn next_after(
+        &self,
+        collection: &Collection,
+        query: &Query,
+        after: Option<Id>,
+    ) -> Result<Option<(Id, Id)>, cursor::Error> {
+        let itself = |id: Option<Id>| id.map(|id| (id, id));
         match collection {
-            Collection::Locks => self.locker.next_after(query, after),
+            Collection::Locks => self.locker.next_after(query, after).map(itself),
             Collection::Rules | Collection::Overrides(_) | Collection::Counters => {
-                self.limiter.next_after(collection, query, after)
+                self.limiter.next_after(collection, query, after).map(itself)
             }
             Collection::Queues | Collection::Channels(_) | Collection::Items(_) | Collection::DeadLetters(_) => {
                 self.queues.next_after(collection, query, after)

@@ -91,8 +91,7 @@ impl Machine {
     }
 
     /// Gives up a reading before its end.
-    pub fn snapshot_abort(&mut self, reader: Reader) {
-        drop(reader);
+    pub fn snapshot_abort(&mut self, _reader: Reader) {
         self.tables().into_iter().for_each(|(_, table)| table.abort());
     }
 

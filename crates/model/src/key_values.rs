@@ -66,6 +66,12 @@ impl Origin {
 pub struct KeyValues(Arc<[u8]>);
 
 impl KeyValues {
+    /// No pairs: what a thing has that need not have any, such as a queue without labels. It names no resource.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Arc::from([]))
+    }
+
     /// Key values from a user naming a resource.
     ///
     /// # Errors

@@ -15,9 +15,11 @@
 
 mod document;
 mod interner;
+mod matched;
 mod posting;
 mod slab;
 mod tree;
+mod values;
 
 use roaring::RoaringBitmap;
 use willow_model::{Id, KeyValues, ValueRef, is_reserved, limits};
@@ -27,6 +29,7 @@ pub(crate) use interner::{Interner, Term};
 pub(crate) use posting::Posting;
 pub(crate) use slab::Slab;
 pub(crate) use tree::{Cursor, Probe, Tree};
+use values::Values;
 
 use crate::trie::TermTrie;
 
@@ -68,52 +71,10 @@ pub struct Index {
 #[derive(Debug, Default)]
 pub(crate) struct KeyDocuments {
     /// The key's terms by value.
-    pub(crate) values: Tree,
+    pub(crate) values: Values,
     /// The documents with the key.
     pub(crate) documents: RoaringBitmap,
     pub(crate) len: u32,
-}
-
-/// A value sought in a key's tree of terms.
-pub(crate) struct ValueProbe<'a, P> {
-    word: u64,
-    bytes: &'a [u8],
-    terms: &'a Slab<Term<P>>,
-}
-
-impl<'a, P> ValueProbe<'a, P> {
-    pub(crate) fn new(bytes: &'a [u8], terms: &'a Slab<Term<P>>) -> Self {
-        Self {
-            word: value_word(bytes),
-            bytes,
-            terms,
-        }
-    }
-}
-
-impl<P> Probe for ValueProbe<'_, P> {
-    const EVEN: bool = false;
-
-    #[inline]
-    fn word(&self) -> u64 {
-        self.word
-    }
-    #[inline]
-    fn tie(&self, item: u32) -> std::cmp::Ordering {
-        self.bytes.cmp(self.terms[item].value.as_slice())
-    }
-}
-
-/// The first eight bytes of an encoding as a number of the same order.
-#[inline]
-pub(crate) fn value_word(bytes: &[u8]) -> u64 {
-    if let Some(start) = bytes.first_chunk() {
-        return u64::from_be_bytes(*start);
-    }
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |word, &byte| word >> 8 | u64::from(byte) << 56)
 }
 
 impl Index {
@@ -324,9 +285,7 @@ impl Index {
         let of_key = &mut self.names.keys[key].payload;
         if new {
             let before = of_key.values.memory_bytes();
-            of_key
-                .values
-                .insert(&ValueProbe::new(value, &self.names.terms), term);
+            of_key.values.insert(value, term, &self.names.terms);
             self.postings_bytes = self.postings_bytes + of_key.values.memory_bytes() - before;
         }
         of_key.documents.insert(doc);
@@ -353,9 +312,7 @@ impl Index {
             let of_key = &mut self.names.keys[key].payload;
             let before = of_key.values.memory_bytes();
             let value = self.names.terms[term].value.as_slice();
-            of_key
-                .values
-                .remove(&ValueProbe::new(value, &self.names.terms));
+            of_key.values.remove(value, &self.names.terms);
             self.postings_bytes = self.postings_bytes + of_key.values.memory_bytes() - before;
             self.names.forget_term(term);
         }

@@ -8,7 +8,7 @@ use willow_model::{KeyValues, encoding::ENCODED_ANY};
 
 use super::compile::{Compiled, KeyRef, Node, Test};
 use crate::ast::KeyCount;
-use crate::index::{Cursor, Document, IdProbe, Index, Probe, ValueProbe, in_tests};
+use crate::index::{Cursor, Document, IdProbe, Index, Probe, in_tests};
 
 /// A test that passes no more terms than this is a list of them; then its count is
 /// exact and testing a document needs no value.
@@ -141,11 +141,7 @@ impl Index {
             .ranges
             .iter()
             .map(|range| {
-                let rank = |bytes: &[u8]| {
-                    of_key
-                        .values
-                        .rank(&ValueProbe::new(bytes, &self.names.terms))
-                };
+                let rank = |bytes: &[u8]| of_key.values.rank(bytes, &self.names.terms);
                 let start = rank(&range.start);
                 // Most ranges of an `in` have no term or one: the second descent is spared.
                 (
@@ -213,8 +209,7 @@ impl Index {
     pub(crate) fn each_term(&self, key: u32, test: &Test, mut each: impl FnMut(u32)) {
         let values = &self.names.keys[key].payload.values;
         for range in &test.ranges {
-            let mut cursor: Cursor<'_> =
-                values.seek(&ValueProbe::new(&range.start, &self.names.terms));
+            let mut cursor: Cursor<'_> = values.seek(&range.start, &self.names.terms);
             while let Some(entry) = cursor.next() {
                 let value = self.names.terms[entry.item].value.as_slice();
                 if value >= range.end.as_slice() {

@@ -15,7 +15,7 @@ use super::bind::Bound;
 use super::driver::{Driver, Set};
 use super::top::Top;
 use crate::ast::{Direction, Missing, OrderBy};
-use crate::index::{Cursor, Document, IdProbe, Index, Posting, ValueProbe, in_tests};
+use crate::index::{Cursor, Document, IdProbe, Index, Posting, in_tests};
 use crate::plan::compile::Test;
 use crate::position::Position;
 
@@ -121,7 +121,8 @@ impl Index {
     }
 
     /// The position of a document in an order; absent keys count as such.
-    pub(crate) fn position(&self, doc: u32, order_by: &[OrderBy]) -> Position {
+    #[must_use]
+    pub fn position(&self, doc: u32, order_by: &[OrderBy]) -> Position {
         let document = &self.documents[doc];
         let values = order_by.iter().map(|order| {
             let term = self
@@ -364,7 +365,7 @@ impl<'a> Search<'a> {
         let mut cursor = index.names.keys[key]
             .payload
             .values
-            .seek(&ValueProbe::new(start, &index.names.terms));
+            .seek(start, &index.names.terms);
         while let Some(entry) = cursor.next() {
             let value = index.names.terms[entry.item].value.as_slice();
             if value >= end {
@@ -390,7 +391,7 @@ impl<'a> Search<'a> {
         let mut cursor = index.names.keys[key]
             .payload
             .values
-            .seek(&ValueProbe::new(below.unwrap_or(end), &index.names.terms));
+            .seek(below.unwrap_or(end), &index.names.terms);
         if let Some(from) = below {
             let mut at = cursor.clone();
             let equal = at
@@ -657,7 +658,9 @@ impl<'a> Search<'a> {
                 2 << 64
             };
         };
-        let word = crate::index::value_word(value);
+        let word = level.key.map_or(0, |key| {
+            self.index.names.keys[key].payload.values.word(value)
+        });
         1 << 64
             | u128::from(if level.order.direction == Direction::Asc {
                 word
