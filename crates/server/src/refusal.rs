@@ -95,6 +95,9 @@ fn lock(error: locker::Error, detail: String) -> Problem {
         E::OutOfBounds { field, .. } => Problem::new(ErrorCode::OutOfBounds, detail).at(field),
         E::DuplicateLock => Problem::new(ErrorCode::DuplicateLock, detail).at("locks"),
         E::TooManyLocks => Problem::new(ErrorCode::TooManyLocks, detail),
+        E::Full { .. } => {
+            Problem::new(ErrorCode::Overloaded, detail).with(|facts| facts.retry_after_ms = Some(1000))
+        }
     }
 }
 

@@ -27,11 +27,6 @@ impl Failure {
         tracing::error!(?outcome, "a command answered what it should not");
         Problem::new(ErrorCode::Internal, "the machine gave an answer that does not belong to the command").into()
     }
-
-    #[cfg(test)]
-    pub(crate) fn problem(&self) -> &Problem {
-        &self.0
-    }
 }
 
 impl IntoResponse for Failure {

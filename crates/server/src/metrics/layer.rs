@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::extract::Request;
-use http::{Method, Response};
+use http::{HeaderName, HeaderValue, Method, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -18,6 +18,8 @@ use crate::app::App;
 
 /// Status in metrics and logs of a client that went away before its answer, as nginx has it.
 const CLIENT_GONE: u16 = 499;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A layer for the route at `route`.
 #[derive(Clone, Debug)]
@@ -66,6 +68,7 @@ where
             method: method(request.method()),
             began: Instant::now(),
             status: CLIENT_GONE,
+            request_id: request.headers().get(&REQUEST_ID).cloned(),
             _in_flight: Raised::new(&app.metrics.in_flight),
             app: Arc::clone(app),
         };
@@ -90,9 +93,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let answer = ready!(this.inner.poll(cx));
-        if let Ok(response) = &answer {
-            this.record.status = response.status().as_u16();
+        let mut answer = ready!(this.inner.poll(cx));
+        if let Ok(response) = &mut answer {
+            this.record.answered(response);
         }
         Poll::Ready(answer)
     }
@@ -105,23 +108,40 @@ struct Record {
     method: &'static str,
     began: Instant,
     status: u16,
+    /// As the client or a proxy named it, or as we do once it matters.
+    request_id: Option<HeaderValue>,
     _in_flight: Raised,
+}
+
+impl Record {
+    /// Notes the status. A request id goes back to who sent it; a failure of ours gets one, to be found in
+    /// the log by.
+    fn answered<B>(&mut self, response: &mut Response<B>) {
+        self.status = response.status().as_u16();
+        if self.status >= 500 && self.request_id.is_none() {
+            self.request_id = HeaderValue::try_from(format!("{:016x}", rand::random::<u64>())).ok();
+        }
+        if let Some(id) = &self.request_id {
+            response.headers_mut().insert(REQUEST_ID, id.clone());
+        }
+    }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         let took = self.began.elapsed();
-        let Self { app, route, method, status, .. } = self;
+        let Self { app, route, method, status, request_id, .. } = self;
         let route_labels = RouteLabels { route: Arc::clone(route), method };
         app.metrics.durations.get_or_create(&route_labels).observe(took.as_secs_f64());
         let RouteLabels { route, method } = route_labels;
         let labels = RequestLabels { route, method, status: *status };
         app.metrics.requests.get_or_create(&labels).inc();
-        let latency_us = took.as_micros();
+        let (route, latency_us) = (&*labels.route, took.as_micros());
+        let request_id = request_id.as_ref().and_then(|id| id.to_str().ok());
         if *status >= 500 {
-            tracing::warn!(target: "willow::access", method, route = &*labels.route, status, latency_us, "request");
+            tracing::warn!(target: "willow::access", request_id, method, route, status, latency_us, "request");
         } else {
-            tracing::debug!(target: "willow::access", method, route = &*labels.route, status, latency_us, "request");
+            tracing::debug!(target: "willow::access", request_id, method, route, status, latency_us, "request");
         }
     }
 }

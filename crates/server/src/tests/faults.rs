@@ -56,6 +56,16 @@ async fn every_failure_of_a_read_has_its_code() {
 }
 
 #[tokio::test]
+async fn a_failure_has_a_request_id_and_a_given_one_comes_back() {
+    let server = Harness::start().await;
+    server.faults.fail_read(ReadError::NoQuorum);
+    assert_eq!(server.get("/v1/cluster").await.header("x-request-id").len(), 16);
+    let reply = server.send(Method::GET, "/v1/cluster", &[("x-request-id", "trace-7")], "").await;
+    assert_eq!(reply.header("x-request-id"), "trace-7");
+    assert_eq!(server.get("/v1/cluster").await.header("x-request-id"), "");
+}
+
+#[tokio::test]
 async fn readiness_says_why_not() {
     let server = Harness::start().await;
     assert_eq!(server.get("/readyz").await.ok(200), json!({"status": "ready"}));

@@ -1,6 +1,8 @@
 //! Tests of the server over real sockets, and of its document.
 
+mod codes;
 mod document;
+mod examples;
 mod faults;
 mod harness;
 mod http;

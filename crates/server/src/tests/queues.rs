@@ -79,7 +79,7 @@ async fn an_item_from_enqueue_to_ack() {
     assert_eq!(problem.facts.item.map(|id| id.to_string()).as_deref(), Some(id));
     assert_eq!(server.post(&path("ack"), &lease).await.ok(200), json!({}));
     server.post(&path("ack"), &lease).await.problem(ErrorCode::ItemNotFound);
-    server.get(&path("").trim_end_matches('/').to_owned()).await.problem(ErrorCode::ItemNotFound);
+    server.get(path("").trim_end_matches('/')).await.problem(ErrorCode::ItemNotFound);
     assert_eq!(server.post("/v1/queues/q/dequeue", &json!({})).await.ok(200), json!({"items": []}));
 }
 

@@ -108,10 +108,10 @@ async fn consumers_and_increments_wait_too() {
     });
     assert_eq!(reply.ok(200)["items"][0]["data"], 7);
 
-    server.post("/v1/limiter/rules", &json!({"name": "r", "key_values": {"a": 1}, "limit": 1})).await.ok(201);
-    let one = json!({"key_values": {"a": 1}});
+    server.post("/v1/limiter/rules", &json!({"name": "r", "key_values": {"b": 1}, "limit": 1})).await.ok(201);
+    let one = json!({"key_values": {"b": 1}});
     server.post("/v1/limiter/counters/increment", &one).await.ok(200);
-    let body = json!({"key_values": {"a": 1}, "wait_ms": 60_000});
+    let body = json!({"key_values": {"b": 1}, "wait_ms": 60_000});
     let (reply, ()) = tokio::join!(server.post("/v1/limiter/counters/increment", &body), async {
         server.metric_is(LONG_POLLS, 1).await;
         server.post("/v1/limiter/counters/decrement", &one).await.ok(200);
