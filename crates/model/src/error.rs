@@ -54,8 +54,8 @@ pub enum Error {
         /// The key.
         key: String,
     },
-    /// No user pair at all.
-    #[error("key values need at least one pair of your own (reserved keys do not count)")]
+    /// No pair at all.
+    #[error("key values need at least one pair")]
     NoPairs,
     /// More than [`limits::PAIRS`] user pairs.
     #[error("{len} pairs are too many; give at most {}", limits::PAIRS)]

@@ -302,7 +302,8 @@ impl Builder {
 }
 
 fn check_counts(user: usize, reserved: usize) -> Result<(), Error> {
-    if user == 0 {
+    // A pattern may be about Willow's own keys alone: a limit on a whole queue, say.
+    if user + reserved == 0 {
         return Err(Error::NoPairs);
     }
     if user > limits::PAIRS {

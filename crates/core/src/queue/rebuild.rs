@@ -30,6 +30,7 @@ impl Queues {
         }
         for slot in slots(self.consumers.iter()) {
             self.link_consumer(slot, cx);
+            cx.waiters += 1;
         }
         for (_, set) in self.open.iter() {
             let live = self.queues_live[set.queue as usize].as_mut().expect("an open set's queue is stored");
