@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     id: RequestId,
-    fingerprint: [u8; 16],
+    fingerprint: Fingerprint,
     answer: Outcome,
     expires_ms: u64,
 }
@@ -24,6 +24,19 @@ impl Row for Record {
     type Key = RequestId;
     fn key(&self) -> RequestId {
         self.id.clone()
+    }
+}
+
+/// Tells a repeat from another request: the first 128 bits of the command's BLAKE3 hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    pub(crate) fn of(command: &Command) -> Self {
+        let bytes = postcard::to_stdvec(command).expect("commands have no unsupported types");
+        let mut short = [0; 16];
+        short.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
+        Self(short)
     }
 }
 
@@ -49,23 +62,23 @@ pub(crate) struct Dedup {
 }
 
 impl Dedup {
-    pub(crate) fn seen(&self, id: &RequestId, command: &Command) -> Seen {
+    pub(crate) fn seen(&self, id: &RequestId, fingerprint: Fingerprint) -> Seen {
         match self.records.by_key(id) {
             None => Seen::New,
-            Some(record) if record.fingerprint == fingerprint(command) => Seen::Same(Box::new(record.answer.clone())),
+            Some(record) if record.fingerprint == fingerprint => Seen::Same(Box::new(record.answer.clone())),
             Some(_) => Seen::Other,
         }
     }
 
     /// Remembers the answer to a request that changed state.
-    pub(crate) fn record(&mut self, id: RequestId, command: &Command, outcome: &Outcome, now_ms: u64) {
+    pub(crate) fn record(&mut self, id: RequestId, fingerprint: Fingerprint, outcome: &Outcome, now_ms: u64) {
         while self.records.len() >= limits::REQUEST_IDS {
             self.forget_oldest();
         }
         let expires_ms = now_ms.saturating_add(limits::REQUEST_ID_RETENTION_MS);
         let slot = self.records.insert(Record {
             id,
-            fingerprint: fingerprint(command),
+            fingerprint,
             answer: outcome.without_payload(),
             expires_ms,
         });
@@ -121,9 +134,5 @@ impl Dedup {
     }
 }
 
-fn fingerprint(command: &Command) -> [u8; 16] {
-    let bytes = postcard::to_stdvec(command).expect("commands have no unsupported types");
-    let mut short = [0; 16];
-    short.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
-    short
-}
+#[cfg(test)]
+mod tests;

@@ -21,8 +21,15 @@ pub const WAIT_MAX_MS: u64 = 5 * 60 * 1000;
 pub const WAITERS: usize = 100_000;
 /// Locks of one atomic acquire.
 pub const LOCKS_PER_ACQUIRE: usize = 64;
-/// Locks one session may hold.
+/// Locks one session may hold or wait for: they are all given back in one apply when it ends.
 pub const LOCKS_PER_SESSION: usize = 10_000;
+/// Sessions of one machine: bounds its memory whatever clients do.
+pub const SESSIONS: usize = 2_000_000;
+/// Locks in use in one machine, for the same reason.
+pub const LOCKS: usize = 10_000_000;
+/// Holders of one shared lock or semaphore; further requests wait in line. Letting go costs a move of
+/// those behind it.
+pub const HOLDERS_PER_LOCK: usize = 10_000;
 /// Permits of a semaphore.
 pub const PERMITS_MAX: u32 = 1_000_000;
 /// Bytes of an owner, consumer, reason or content type.

@@ -8,7 +8,7 @@ use crate::{
     Batch, Command, Context, Effect, Envelope, Outcome, Refusal, Reply,
     command::{CancelWait, Initialize},
     cursor::{self, AdvanceCursor, Advanced, Cursors},
-    dedup::{Dedup, Seen},
+    dedup::{Dedup, Fingerprint, Seen},
     limiter::Limiter,
     limits,
     locker::Locker,
@@ -165,30 +165,35 @@ impl Machine {
     fn apply_envelope(&mut self, envelope: Envelope) -> Reply {
         let Envelope { request_id, entropy, command } = envelope;
         self.cx.entropy = entropy;
-        let Some(request_id) = request_id else {
-            return self.run(command);
+        let Some(id) = request_id else {
+            let reply = self.dispatch(command);
+            self.settle();
+            return reply;
         };
-        match self.dedup.seen(&request_id, &command) {
+        let fingerprint = Fingerprint::of(&command);
+        match self.dedup.seen(&id, fingerprint) {
             Seen::Other => Err(Refusal::RequestIdReused),
-            Seen::Same(mut outcome) => {
-                self.queues.refill(&mut outcome, self.cx.now_ms);
-                Ok(*outcome)
-            }
+            Seen::Same(answer) => self.repeat(&command, *answer),
             Seen::New => {
-                let kept = command.clone();
-                let reply = self.run(command);
+                let reply = self.dispatch(command);
+                // Before settling: that may already bring the final answer of this very command.
                 if let Ok(outcome) = &reply {
-                    self.dedup.record(request_id, &kept, outcome, self.cx.now_ms);
+                    self.dedup.record(id, fingerprint, outcome, self.cx.now_ms);
                 }
+                self.settle();
                 reply
             }
         }
     }
 
-    fn run(&mut self, command: Command) -> Reply {
-        let reply = self.dispatch(command);
-        self.settle();
-        reply
+    /// Answers from the record. What is left of a lease is told as of now, not as of then: a caller
+    /// that trusted the old figure would think it holds what it lost.
+    fn repeat(&self, command: &Command, mut outcome: Outcome) -> Reply {
+        if let Command::Lock(command) = command {
+            self.locker.refresh(command, &mut outcome, self.cx.now_ms)?;
+        }
+        self.queues.refill(&mut outcome, self.cx.now_ms);
+        Ok(outcome)
     }
 
     fn dispatch(&mut self, command: Command) -> Reply {

@@ -96,6 +96,14 @@ impl Naive {
         }
     }
 
+    /// Holds it already, in that mode or a stronger one.
+    fn has_enough(&self, lock: usize, mode: Mode, session: Option<SessionId>) -> bool {
+        let own = self.grants.iter().find(|grant| grant.lock == lock && Some(grant.session) == session);
+        own.is_some_and(|own| {
+            !matches!(mode, Mode::Semaphore { .. }) && (own.mode == Mode::Exclusive || mode == Mode::Shared)
+        })
+    }
+
     /// Who is ahead of everyone in a lock's line.
     fn first_in_line(&self, lock: usize) -> Option<WaiterId> {
         let in_line = || self.waiters.iter().filter(move |waiter| waiter.wants.iter().any(|(wanted, _)| *wanted == lock));
@@ -105,7 +113,9 @@ impl Naive {
     fn grantable(&self) -> Option<&Waiter> {
         self.waiters.iter().find(|waiter| {
             waiter.wants.iter().all(|(lock, mode)| {
-                self.first_in_line(*lock) == Some(waiter.id) && self.compatible(*lock, *mode, waiter.session)
+                self.has_enough(*lock, *mode, waiter.session)
+                    || self.first_in_line(*lock) == Some(waiter.id)
+                        && self.compatible(*lock, *mode, waiter.session)
             })
         })
     }
@@ -314,8 +324,11 @@ impl Run {
                 Ok(Outcome::Lock(locker::Outcome::Acquired(acquired))) => {
                     let known = known.expect("a waiter that gave up, or whose session died, is never granted");
                     let next = self.naive.waiters[known].clone();
-                    let first = |lock| self.naive.first_in_line(lock) == Some(waiter);
-                    assert!(next.wants.iter().all(|(lock, _)| first(*lock)), "somebody overtook the line");
+                    let may = |(lock, mode): &(usize, Mode)| {
+                        self.naive.has_enough(*lock, *mode, next.session)
+                            || self.naive.first_in_line(*lock) == Some(waiter)
+                    };
+                    assert!(next.wants.iter().all(may), "somebody overtook the line");
                     self.naive.waiters.remove(known);
                     self.naive.grant(&next.wants, &acquired, self.logged.now_ms);
                 }

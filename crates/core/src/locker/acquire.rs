@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use willow_model::Id;
+use willow_model::{Id, Origin};
 
 use super::{
-    Acquire, Acquired, Error, Grant, LockRequest, Locker, Mode, Outcome, SessionId, id,
+    Acquire, Acquired, Error, Grant, LockRequest, Locker, Mode, Outcome, id,
     grant::Verdict,
     rows::{Waiter, Want},
-    session::check_ttl,
+    session::{check_label, check_ttl},
 };
 use crate::{Context, Refusal, Reply, limits};
 
@@ -16,22 +16,21 @@ impl Locker {
     pub(super) fn acquire(&mut self, command: Acquire, cx: &mut Context) -> Reply {
         let ids = check(&command)?;
         let session = match command.session {
-            Some(session) => Some(self.sessions.slot(&session).ok_or(Error::SessionExpired)?),
+            Some(session) => Some(self.live_session(session, cx.now_ms)?),
             None => None,
         };
-        let held = session.map_or(0, |row| self.session(row).held.len());
-        if held + ids.len() > limits::LOCKS_PER_SESSION {
+        if let Some(row) = session.map(|row| self.session(row))
+            && row.held.len() + row.wanted + ids.len() > limits::LOCKS_PER_SESSION
+        {
             return Err(Error::TooManyLocks.into());
         }
+        self.check_room(usize::from(session.is_none()), ids.len())?;
         let mut blocked = None;
         for (id, request) in ids.iter().zip(&command.locks) {
             match self.verdict(*id, request.mode, command.session)? {
                 Verdict::Free | Verdict::Reenter(_) | Verdict::Upgrade => {}
                 Verdict::Blocked => blocked = blocked.or(Some(*id)),
             }
-        }
-        if let Some(row) = session {
-            self.use_session(row, command.ttl_ms, cx);
         }
         match blocked {
             None => Ok(Outcome::Acquired(self.take_at_once(&command, session, &ids, cx)).into()),
@@ -47,19 +46,26 @@ impl Locker {
         ids: &[Id],
         cx: &mut Context,
     ) -> Acquired {
+        if let Some(row) = session {
+            self.use_session(row, command.ttl_ms, cx);
+        }
         let session = session.unwrap_or_else(|| self.start_session(command, cx));
         let mut grants = Vec::with_capacity(ids.len());
         for (id, request) in ids.iter().zip(&command.locks) {
             let lock = self.lock_row(*id, &request.key_values, cx);
             grants.push(self.give(lock, request.mode, session, cx));
         }
-        self.acquired(session, grants, cx.now_ms)
+        let acquired = self.acquired(session, grants, cx.now_ms);
+        // A wait of the same session may have wanted one of these locks, and has it now.
+        let wanted = self.wanted_by(acquired.session);
+        self.pump(wanted, cx);
+        acquired
     }
 
     fn wait_in_line(&mut self, command: Acquire, session: Option<u32>, ids: &[Id], cx: &mut Context) -> Reply {
         let upgrades = |(id, request): (&Id, &LockRequest)| {
-            let session = command.session?;
-            (request.mode == Mode::Exclusive && self.holds_shared(*id, session)).then_some(*id)
+            let shared = self.locks.by_key(id).is_some_and(|lock| lock.is_shared_by(command.session));
+            (request.mode == Mode::Exclusive && shared).then_some(*id)
         };
         let upgrade = ids.iter().zip(&command.locks).find_map(upgrades);
         // In front of one line and behind in another, it could wait for somebody who waits for it.
@@ -68,6 +74,9 @@ impl Locker {
         }
         let waiter = cx.new_waiter().ok_or(Refusal::TooManyWaiters)?;
         let starts_session = session.is_none();
+        if let Some(row) = session {
+            self.use_session(row, command.ttl_ms, cx);
+        }
         let session = session.unwrap_or_else(|| self.start_waiting_session(&command, cx));
         let session = self.session(session).id;
         let mut wants = Vec::with_capacity(ids.len());
@@ -89,14 +98,7 @@ impl Locker {
 
     pub(super) fn acquired(&self, session: u32, locks: Vec<Grant>, now_ms: u64) -> Acquired {
         let session = self.session(session);
-        let expires_in_ms = session.deadline_ms.map_or(session.ttl_ms, |at_ms| at_ms.saturating_sub(now_ms));
-        Acquired { session: session.id, expires_in_ms, locks }
-    }
-
-    pub(super) fn holds_shared(&self, lock: Id, session: SessionId) -> bool {
-        self.locks.by_key(&lock).is_some_and(|lock| {
-            lock.holders.iter().any(|holder| holder.session == session && holder.mode == Mode::Shared)
-        })
+        Acquired { session: session.id, expires_in_ms: session.expires_in_ms(now_ms), locks }
     }
 }
 
@@ -110,7 +112,11 @@ fn check(command: &Acquire) -> Result<Vec<Id>, Error> {
         return Err(out_of_bounds("wait_ms", format!("0 to {}", limits::WAIT_MAX_MS)));
     }
     command.ttl_ms.map_or(Ok(()), check_ttl)?;
-    for LockRequest { mode, .. } in &command.locks {
+    check_label("owner", command.owner.as_deref())?;
+    for LockRequest { key_values, mode } in &command.locks {
+        if let Err(error) = key_values.check(Origin::User) {
+            return Err(out_of_bounds("key_values", error.to_string()));
+        }
         if let Mode::Semaphore { permits, max_permits } = *mode {
             if !(1..=limits::PERMITS_MAX).contains(&max_permits) {
                 return Err(out_of_bounds("max_permits", format!("1 to {}", limits::PERMITS_MAX)));

@@ -5,7 +5,7 @@ use crate::{Context, Reply};
 
 impl Locker {
     pub(super) fn downgrade(&mut self, command: &Downgrade, cx: &mut Context) -> Reply {
-        let (row, holder) = self.find_grant(command.lock, command.session, command.token)?;
+        let (row, holder) = self.find_grant(command.lock, command.session, command.token, cx.now_ms)?;
         let lock = self.lock_mut(row);
         let holder = &mut lock.holders[holder];
         match holder.mode {

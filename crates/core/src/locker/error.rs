@@ -64,7 +64,13 @@ pub enum Error {
     /// One acquire names a lock twice.
     #[error("the same key values are listed twice in one acquire")]
     DuplicateLock,
-    /// The session holds as many as it may.
-    #[error("the session holds as many locks as one session may")]
+    /// The session holds, or waits for, as many as it may.
+    #[error("the session holds and waits for as many locks as one session may; release some, or use another session")]
     TooManyLocks,
+    /// The machine holds as many as it may.
+    #[error("there are as many {what} as there may be; retry later")]
+    Full {
+        /// Of what: `locks` or `sessions`.
+        what: Box<str>,
+    },
 }

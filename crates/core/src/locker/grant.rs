@@ -8,7 +8,7 @@ use super::{
     Error, Grant, Locker, Mode, Outcome, SessionId,
     rows::{Holder, Lock, Want},
 };
-use crate::{Context, timer::Timer};
+use crate::{Context, limits, timer::Timer};
 
 /// Can a session have a lock in some mode, as things stand?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +31,18 @@ impl Locker {
             return Err(Error::ModeMismatch { lock: lock.id });
         }
         let verdict = compatible(lock, mode, session);
-        let upgrading = session.is_some_and(|session| self.holds_shared(lock.id, session)) && mode == Mode::Exclusive;
-        if upgrading && verdict == Verdict::Blocked && lock.line.first().is_some_and(|place| !place.not_upgrade) {
+        let upgrading = mode == Mode::Exclusive && lock.is_shared_by(session);
+        if upgrading && verdict == Verdict::Blocked && self.other_upgrades(lock, session) {
             return Err(Error::UpgradeDeadlock { lock: lock.id });
         }
         let line_first = verdict == Verdict::Free && !lock.line.is_empty();
         Ok(if line_first { Verdict::Blocked } else { verdict })
+    }
+
+    /// Does another session wait to upgrade? A repeat of the session's own upgrade is no deadlock.
+    fn other_upgrades(&self, lock: &Lock, session: Option<SessionId>) -> bool {
+        let upgrades = lock.line.iter().take_while(|place| !place.not_upgrade);
+        upgrades.map(|place| self.waiter(place.row).session).any(|other| Some(other) != session)
     }
 
     /// Holders and waiters of one lock agree on what it is.
@@ -89,6 +95,9 @@ impl Locker {
     }
 
     /// Grants whatever can be granted after these locks changed, and drops those that nobody uses.
+    ///
+    /// Only the first of each line concerned is looked at, whatever the length of the lines. A grant
+    /// concerns the lines that the waiter leaves, and those where its session waits for more.
     pub(super) fn pump(&mut self, changed: impl IntoIterator<Item = u32>, cx: &mut Context) {
         let mut changed: BTreeSet<u32> = changed.into_iter().collect();
         while let Some(lock) = changed.pop_first() {
@@ -96,25 +105,38 @@ impl Locker {
                 if !self.is_grantable(next.row, cx.now_ms) {
                     break;
                 }
+                let session = self.waiter(next.row).session;
                 changed.extend(self.grant_waiter(next.row, cx));
+                changed.extend(self.wanted_by(session));
             }
             self.drop_if_unused(lock);
         }
     }
 
-    /// First in all its lines, compatible with who holds there, and its session alive? A session whose
-    /// lease ends at this very moment is not: its deadline is about to be fired, and the line goes on then.
+    /// Locks in whose lines the session waits: what it holds newly may be what it waited for.
+    pub(super) fn wanted_by(&self, session: SessionId) -> BTreeSet<u32> {
+        let waiters = self.sessions.by_key(&session).into_iter().flat_map(|session| &session.waiters);
+        waiters.flat_map(|row| self.waiter(*row).wants.iter().map(|want| want.lock)).collect()
+    }
+
+    /// Can it have all it wants, and is its session alive? A session whose lease ends at this very moment
+    /// is not: its deadline is about to be fired, and the line goes on then.
     fn is_grantable(&self, waiter: u32, now_ms: u64) -> bool {
         let row = self.waiter(waiter);
-        let session = self.sessions.by_key(&row.session);
-        if session.and_then(|session| session.deadline_ms).is_some_and(|at_ms| at_ms <= now_ms) {
-            return false;
+        let alive = self.sessions.by_key(&row.session).is_some_and(|session| !session.is_over(now_ms));
+        alive && row.wants.iter().all(|want| self.is_available(waiter, want))
+    }
+
+    /// First in this line and compatible with who holds the lock? Or holds it already: the line waits for
+    /// the session then, and not the other way round.
+    pub(super) fn is_available(&self, waiter: u32, want: &Want) -> bool {
+        let lock = self.lock(want.lock);
+        let is_first = || lock.line.first().is_some_and(|place| place.row == waiter);
+        match compatible(lock, want.mode, Some(self.waiter(waiter).session)) {
+            Verdict::Reenter(_) => true,
+            Verdict::Free | Verdict::Upgrade => is_first(),
+            Verdict::Blocked => false,
         }
-        row.wants.iter().all(|want| {
-            let lock = self.lock(want.lock);
-            lock.line.first().is_some_and(|place| place.row == waiter)
-                && compatible(lock, want.mode, Some(row.session)) != Verdict::Blocked
-        })
     }
 
     /// Grants it, and returns the locks whose lines it left.
@@ -155,8 +177,9 @@ impl Locker {
         lock: Id,
         session: SessionId,
         token: Option<Revision>,
+        now_ms: u64,
     ) -> Result<(u32, usize), Error> {
-        self.sessions.slot(&session).ok_or(Error::SessionExpired)?;
+        self.live_session(session, now_ms)?;
         let row = self.locks.slot(&lock).ok_or(Error::NoSuchLock { lock })?;
         if let Some(holder) = self.lock(row).holder(session, token) {
             return Ok((row, holder));
@@ -169,11 +192,12 @@ impl Locker {
 /// Compatible with who holds the lock now, whoever waits?
 fn compatible(lock: &Lock, mode: Mode, session: Option<SessionId>) -> Verdict {
     let own = session.and_then(|session| lock.holders.iter().position(|holder| holder.session == session));
+    let is_full = lock.holders.len() >= limits::HOLDERS_PER_LOCK;
     match (mode, own) {
         (Mode::Semaphore { permits, max_permits }, _) => {
             let taken: u64 = lock.holders.iter().map(|holder| permits_of(holder.mode)).sum();
             let fits = taken + u64::from(permits) <= u64::from(max_permits);
-            if fits { Verdict::Free } else { Verdict::Blocked }
+            if fits && !is_full { Verdict::Free } else { Verdict::Blocked }
         }
         (Mode::Shared, Some(own)) => Verdict::Reenter(own),
         (Mode::Exclusive, Some(own)) if lock.holders[own].mode == Mode::Exclusive => Verdict::Reenter(own),
@@ -183,7 +207,7 @@ fn compatible(lock: &Lock, mode: Mode, session: Option<SessionId>) -> Verdict {
         (Mode::Exclusive, None) => Verdict::Blocked,
         (Mode::Shared, None) => {
             let shared = lock.holders.iter().all(|holder| holder.mode == Mode::Shared);
-            if shared { Verdict::Free } else { Verdict::Blocked }
+            if shared && !is_full { Verdict::Free } else { Verdict::Blocked }
         }
     }
 }

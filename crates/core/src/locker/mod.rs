@@ -9,7 +9,8 @@
 //!                              then it is granted, and its other lines are pumped too
 //! ```
 //! Nobody overtakes a line. An acquire of several locks is in all their lines at once, in one order of
-//! arrival, and holds nothing while it waits: so waiters never block each other in a circle.
+//! arrival, and holds nothing while it waits: so waiters never block each other in a circle. What a session
+//! holds already it may take once more past any line, for that line waits for it.
 
 mod acquire;
 mod command;
@@ -19,6 +20,7 @@ mod force_release;
 mod grant;
 mod heartbeat;
 mod outcome;
+mod refresh;
 mod release;
 mod rows;
 mod session;
@@ -147,6 +149,13 @@ impl Locker {
 
     fn waiter(&self, row: u32) -> &Waiter {
         self.waiters.get(row).expect("a waiter in line is stored")
+    }
+
+    /// The session's row, if its lease has not ended. One that ends at this very moment has: its deadline
+    /// is about to be fired, and must not be put off any more.
+    fn live_session(&self, id: SessionId, now_ms: u64) -> Result<u32, Error> {
+        let row = self.sessions.slot(&id).ok_or(Error::SessionExpired)?;
+        if self.session(row).is_over(now_ms) { Err(Error::SessionExpired) } else { Ok(row) }
     }
 
     /// The lock's row; it comes into being with the first who holds or waits.

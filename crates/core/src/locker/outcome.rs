@@ -84,8 +84,10 @@ pub struct View {
     pub key_values: KeyValues,
     /// Revision of this incarnation.
     pub revision: Revision,
-    /// Who holds it, oldest grant first.
+    /// Who holds it, oldest grant first; at most [`super::HOLDERS_SHOWN`].
     pub holders: Vec<HolderView>,
+    /// How many hold it in all.
+    pub holding: u32,
     /// Who waits for it, next first; at most [`super::WAITERS_SHOWN`].
     pub waiters: Vec<WaiterView>,
     /// How many wait in all.
@@ -122,10 +124,13 @@ pub struct WaiterView {
     pub position: u32,
 }
 
+/// Holders listed in one [`View`] or refusal.
+pub const HOLDERS_SHOWN: usize = 100;
+
 /// Waiters listed in one [`View`].
 pub const WAITERS_SHOWN: usize = 100;
 
-/// Answer of [`crate::Machine::validate_lock`].
+/// Answer of [`super::Locker::validate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// True when the token is held now.

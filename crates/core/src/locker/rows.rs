@@ -24,6 +24,20 @@ pub(super) struct SessionRow {
     /// Rows of its waiters.
     #[serde(skip)]
     pub(super) waiters: BTreeSet<u32>,
+    /// Locks that those want, together.
+    #[serde(skip)]
+    pub(super) wanted: usize,
+}
+
+impl SessionRow {
+    pub(super) fn is_over(&self, now_ms: u64) -> bool {
+        self.deadline_ms.is_some_and(|at_ms| at_ms <= now_ms)
+    }
+
+    /// Left of the lease, ms; all of it before it starts.
+    pub(super) fn expires_in_ms(&self, now_ms: u64) -> u64 {
+        self.deadline_ms.map_or(self.ttl_ms, |at_ms| at_ms.saturating_sub(now_ms))
+    }
 }
 
 impl Row for SessionRow {
@@ -114,6 +128,11 @@ impl Lock {
     pub(super) fn position(&self, waiter: WaiterId) -> u32 {
         let ahead = self.line.iter().take_while(|place| place.waiter != waiter).count();
         u32::try_from(ahead).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    pub(super) fn is_shared_by(&self, session: Option<SessionId>) -> bool {
+        let shares = |holder: &Holder| Some(holder.session) == session && holder.mode == Mode::Shared;
+        self.holders.iter().any(shares)
     }
 
     pub(super) fn is_unused(&self) -> bool {

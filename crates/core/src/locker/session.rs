@@ -11,19 +11,21 @@ use crate::{Context, Reply, limits, timer::Timer};
 impl Locker {
     pub(super) fn create_session(&mut self, command: CreateSession, cx: &mut Context) -> Reply {
         check_ttl(command.ttl_ms)?;
+        check_label("owner", command.owner.as_deref())?;
+        self.check_room(1, 0)?;
         let row = self.insert_session(command.ttl_ms, Some(cx.after(command.ttl_ms)), command.owner, false, cx);
         let session = self.session(row).id;
         Ok(Outcome::Session(super::Session { session, expires_in_ms: command.ttl_ms }).into())
     }
 
     pub(super) fn heartbeat_session(&mut self, command: &HeartbeatSession, cx: &mut Context) -> Reply {
-        let row = self.sessions.slot(&command.session).ok_or(Error::SessionExpired)?;
+        let row = self.live_session(command.session, cx.now_ms)?;
         let expires_in_ms = self.renew(row, cx);
         Ok(Outcome::Renewed { expires_in_ms }.into())
     }
 
     pub(super) fn end_session(&mut self, command: &EndSession, cx: &mut Context) -> Reply {
-        let row = self.sessions.slot(&command.session).ok_or(Error::SessionExpired)?;
+        let row = self.live_session(command.session, cx.now_ms)?;
         let released = self.end(row, cx);
         Ok(Outcome::Ended { released }.into())
     }
@@ -45,7 +47,7 @@ impl Locker {
         self.insert_session(ttl_ms, None, command.owner.clone(), true, cx)
     }
 
-    /// An acquire names the session: it is renewed, and meant to last.
+    /// An acquire names the session and a lease: that is its lease from now on.
     pub(super) fn use_session(&mut self, row: u32, ttl_ms: Option<u64>, cx: &mut Context) {
         let Some(ttl_ms) = ttl_ms else { return };
         self.session_mut(row).ttl_ms = ttl_ms;
@@ -97,6 +99,19 @@ impl Locker {
         u32::try_from(held.len()).unwrap_or(u32::MAX)
     }
 
+    /// Refuses what would fill the machine's memory.
+    pub(super) fn check_room(&self, sessions: usize, locks: usize) -> Result<(), Error> {
+        for (what, more, stored, most) in [
+            ("sessions", sessions, self.sessions.len(), limits::SESSIONS),
+            ("locks", locks, self.locks.len(), limits::LOCKS),
+        ] {
+            if more > 0 && stored.saturating_add(more) > most {
+                return Err(Error::Full { what: what.into() });
+            }
+        }
+        Ok(())
+    }
+
     fn insert_session(
         &mut self,
         ttl_ms: u64,
@@ -105,22 +120,35 @@ impl Locker {
         implicit: bool,
         cx: &mut Context,
     ) -> u32 {
-        // Shaped as a version 4 UUID (RFC 9562), as all ids that clients see.
-        let bits = uuid_v4(cx.entropy);
+        // Shaped as a version 4 UUID (RFC 9562), as all ids that clients see. Entropy drawn twice must not
+        // stop the machine: the next free id is as secret.
+        let mut id = SessionId(uuid_v4(cx.entropy));
+        while self.sessions.slot(&id).is_some() {
+            id = SessionId(uuid_v4(id.0.wrapping_add(1)));
+        }
         let row = self.sessions.insert(SessionRow {
-            id: SessionId(bits),
+            id,
             ttl_ms,
             deadline_ms,
             owner,
             implicit,
             held: BTreeSet::new(),
             waiters: BTreeSet::new(),
+            wanted: 0,
         });
         if let Some(at_ms) = deadline_ms {
             cx.timers.set(at_ms, Timer::Session(row));
         }
         row
     }
+}
+
+/// Refuses a label that is too long to show.
+pub(super) fn check_label(field: &str, label: Option<&str>) -> Result<(), Error> {
+    if label.is_none_or(|label| label.len() <= limits::LABEL_BYTES) {
+        return Ok(());
+    }
+    Err(Error::OutOfBounds { field: field.into(), bounds: format!("at most {} bytes", limits::LABEL_BYTES).into() })
 }
 
 /// Refuses a lease that is too short to be renewed or too long to be one.

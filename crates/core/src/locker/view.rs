@@ -3,7 +3,7 @@
 use willow_model::{Id, Revision};
 use willow_query::Query;
 
-use super::{HolderView, Locker, Validity, View, WAITERS_SHOWN, WaiterView, rows::Lock};
+use super::{HOLDERS_SHOWN, HolderView, Locker, Validity, View, WAITERS_SHOWN, WaiterView, rows::Lock};
 use crate::machine::{Listing, Lookup};
 
 impl Locker {
@@ -30,9 +30,10 @@ impl Locker {
         };
         let holder = lock.holders.iter().find(|holder| holder.token == token);
         let session = holder.and_then(|holder| self.sessions.by_key(&holder.session));
-        let deadline_ms = session.and_then(|session| session.deadline_ms);
+        // A lease that ends at this very moment is over, though its deadline has not been fired.
+        let deadline_ms = session.and_then(|session| session.deadline_ms).filter(|at_ms| *at_ms > lookup.now_ms);
         Validity {
-            valid: holder.is_some(),
+            valid: deadline_ms.is_some(),
             expires_in_ms: deadline_ms.map(|at_ms| at_ms.saturating_sub(lookup.now_ms)),
             newest_token: lock.newest,
         }
@@ -54,6 +55,7 @@ impl Locker {
             key_values: lock.key_values.clone(),
             revision: lock.revision,
             holders: self.holders(lock, now_ms),
+            holding: u32::try_from(lock.holders.len()).unwrap_or(u32::MAX),
             waiters: waiters.collect(),
             waiting: u32::try_from(lock.line.len()).unwrap_or(u32::MAX),
         }
@@ -72,6 +74,6 @@ impl Locker {
                 expires_in_ms: deadline_ms.saturating_sub(now_ms),
             }
         };
-        lock.holders.iter().map(view).collect()
+        lock.holders.iter().take(HOLDERS_SHOWN).map(view).collect()
     }
 }

@@ -12,7 +12,9 @@ impl Locker {
         cx.timers.set(waiter.deadline_ms, Timer::LockWait(row));
         let places: Vec<_> = waiter.wants.iter().map(|want| (want.lock, waiter.place(row, want))).collect();
         let session = self.sessions.slot(&waiter.session).expect("a waiter's session is stored");
-        self.session_mut(session).waiters.insert(row);
+        let session = self.session_mut(session);
+        session.waiters.insert(row);
+        session.wanted += places.len();
         for (lock, place) in places {
             self.lock_mut(lock).line.insert(place);
         }
@@ -25,7 +27,9 @@ impl Locker {
             cx.timers.clear(waiter.deadline_ms, Timer::LockWait(row));
         }
         if let Some(session) = self.sessions.slot(&waiter.session) {
-            self.session_mut(session).waiters.remove(&row);
+            let session = self.session_mut(session);
+            session.waiters.remove(&row);
+            session.wanted = session.wanted.saturating_sub(waiter.wants.len());
         }
         for want in &waiter.wants {
             let place = waiter.place(row, want);
@@ -48,9 +52,9 @@ impl Locker {
     pub(crate) fn wait_expired(&mut self, row: u32, cx: &mut Context) {
         let waiter = self.waiter(row);
         let id = waiter.id;
-        let locks = waiter.wants.iter().map(|want| self.lock(want.lock));
-        let first = locks.clone().find(|lock| !lock.holders.is_empty()).or_else(|| locks.clone().next());
-        let lock = first.expect("a waiter wants something").id;
+        // All of them are there only if the session ends at this very moment too.
+        let missing = waiter.wants.iter().find(|want| !self.is_available(row, want));
+        let lock = self.lock(missing.unwrap_or(&waiter.wants[0]).lock).id;
         let why = self.held(lock, Some(id), cx.now_ms).into();
         let changed = self.give_up(row, why, cx);
         self.pump(changed, cx);
@@ -69,7 +73,7 @@ impl Locker {
     fn undo(&mut self, acquired: &Acquired, cx: &mut Context) {
         for grant in &acquired.locks {
             // Whatever is gone by now needs no undoing.
-            if let Ok((lock, holder)) = self.find_grant(grant.lock, acquired.session, Some(grant.token)) {
+            if let Ok((lock, holder)) = self.find_grant(grant.lock, acquired.session, Some(grant.token), cx.now_ms) {
                 self.take_back(lock, holder, false);
                 self.pump([lock], cx);
             }
@@ -84,7 +88,8 @@ impl Locker {
         };
         let holders = self.holders(row, now_ms);
         let position = waiter.map_or_else(|| row.position(WaiterId(u64::MAX)), |waiter| row.position(waiter));
-        let retry_after_ms = holders.iter().map(|holder| holder.expires_in_ms).min();
+        let all_shown = holders.len() == row.holders.len();
+        let retry_after_ms = holders.iter().map(|holder| holder.expires_in_ms).min().filter(|_| all_shown);
         Error::Held { lock, holders, position, retry_after_ms }
     }
 }

@@ -8,18 +8,18 @@ use willow_core::{
 use willow_model::{KeyValues, Origin};
 
 /// Milliseconds since the epoch at which every test begins.
-pub const EPOCH_MS: u64 = 1_700_000_000_000;
+pub(crate) const EPOCH_MS: u64 = 1_700_000_000_000;
 
 /// A machine and the log that made it.
 #[derive(Debug)]
-pub struct Logged {
-    pub machine: Machine,
-    pub log: Vec<Batch>,
-    pub now_ms: u64,
+pub(crate) struct Logged {
+    pub(crate) machine: Machine,
+    pub(crate) log: Vec<Batch>,
+    pub(crate) now_ms: u64,
     entropy: u128,
     /// Waits that ended since they were last taken.
-    pub resolved: Vec<(WaiterId, Reply)>,
-    pub effects: Vec<Effect>,
+    pub(crate) resolved: Vec<(WaiterId, Reply)>,
+    pub(crate) effects: Vec<Effect>,
 }
 
 impl Default for Logged {
@@ -37,12 +37,12 @@ impl Default for Logged {
 
 impl Logged {
     /// Applies one command.
-    pub fn apply(&mut self, command: Command) -> Reply {
+    pub(crate) fn apply(&mut self, command: Command) -> Reply {
         self.apply_with(None, command)
     }
 
     /// Applies one command with a request id.
-    pub fn apply_with(&mut self, request_id: Option<&str>, command: Command) -> Reply {
+    pub(crate) fn apply_with(&mut self, request_id: Option<&str>, command: Command) -> Reply {
         // Weyl's sequence: as good as random for ids, and the same in every run.
         self.entropy = self.entropy.wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         let request_id = request_id.map(|id| RequestId::new(id).expect("a short id"));
@@ -52,7 +52,7 @@ impl Logged {
     }
 
     /// Lets time pass, firing what is due.
-    pub fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         self.now_ms += ms;
         self.batch(Vec::new());
         // A storm of deadlines takes several entries.
@@ -62,7 +62,7 @@ impl Logged {
     }
 
     /// Takes the waits that ended.
-    pub fn take_resolved(&mut self) -> Vec<(WaiterId, Reply)> {
+    pub(crate) fn take_resolved(&mut self) -> Vec<(WaiterId, Reply)> {
         std::mem::take(&mut self.resolved)
     }
 
@@ -82,7 +82,7 @@ impl Logged {
 
 /// Checks that the log gives the same state again, also when it goes through a snapshot that is read in
 /// small steps while the log goes on, and that the restored machine answers the rest of it alike.
-pub fn check_replay_and_restore(logged: &mut Logged, seed: u64) {
+pub(crate) fn check_replay_and_restore(logged: &mut Logged, seed: u64) {
     let digest = logged.machine.digest();
     let log = &logged.log;
     let mut machine = Machine::default();
@@ -117,11 +117,11 @@ pub fn check_replay_and_restore(logged: &mut Logged, seed: u64) {
 }
 
 /// Key values as a user gives them.
-pub fn kv(text: &str) -> KeyValues {
+pub(crate) fn kv(text: &str) -> KeyValues {
     KeyValues::parse(Origin::User, text).expect("well-formed key values")
 }
 
 /// Key values as a pattern.
-pub fn pattern(text: &str) -> KeyValues {
+pub(crate) fn pattern(text: &str) -> KeyValues {
     KeyValues::parse(Origin::Pattern, text).expect("a well-formed pattern")
 }
