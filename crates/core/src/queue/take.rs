@@ -32,8 +32,13 @@ struct Picker<'a> {
     tries: u64,
 }
 
+/// Bytes of data after which one dequeue takes no more items: an answer is held in memory as a whole, and
+/// 1000 items of 1 MiB would be a gigabyte of it.
+const DEQUEUE_BYTES: usize = 16 * 1024 * 1024;
+
 impl Queues {
-    /// Takes up to `max_items` items; fewer, or none, when nothing more is eligible.
+    /// Takes up to `max_items` items; fewer, or none, when nothing more is eligible, or when those taken
+    /// already have as many bytes as one answer should.
     pub(super) fn take(
         &mut self,
         queue: u32,
@@ -42,7 +47,8 @@ impl Queues {
         limiter: &mut Limiter,
         cx: &mut Context,
     ) -> Vec<Delivery> {
-        let mut taken = Vec::new();
+        let mut taken: Vec<Delivery> = Vec::new();
+        let mut bytes = 0;
         if self.queue_row(queue).paused_whole(PauseKind::Dequeue) {
             return taken;
         }
@@ -51,7 +57,7 @@ impl Queues {
         let cursor = self.cursor(queue, &dequeue.order);
         let mut picker = Picker { queue, dequeue, compiled, entropy, cursor, tries: 0 };
         self.keep_tree(queue, &dequeue.order);
-        while taken.len() < dequeue.max_items as usize {
+        while taken.len() < dequeue.max_items as usize && bytes < DEQUEUE_BYTES {
             let Some(channel) = self.pick(&picker) else { break };
             picker.tries += 1;
             let counter = match self.claim(channel, limiter, cx) {
@@ -70,6 +76,7 @@ impl Queues {
             };
             self.refresh(channel, limiter);
             taken.extend(self.delivery_view(item, cx.now_ms));
+            bytes += taken.last().map_or(0, |delivery| delivery.data.len());
         }
         if !taken.is_empty() {
             self.move_cursor(&picker, cx);
