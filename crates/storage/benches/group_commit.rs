@@ -27,7 +27,7 @@ const ROUNDS: usize = 3;
 fn log_batches(log: &Log, next: &mut u64) -> Duration {
     let payload = Bytes::from(vec![7; PAYLOAD]);
     let start = Instant::now();
-    for _ in 0..COMMITS {
+    for commit in 1..=COMMITS {
         let records = (0..BATCH as u64).map(|i| Record::Entry {
             group: 1,
             index: *next + i,
@@ -36,7 +36,7 @@ fn log_batches(log: &Log, next: &mut u64) -> Duration {
         });
         log.append(records.collect()).unwrap();
         *next += BATCH as u64;
-        if next.is_multiple_of(BATCH as u64 * 500) {
+        if commit.is_multiple_of(500) {
             let purge = Record::Purge {
                 group: 1,
                 up_to: *next - BATCH as u64 * 100,
@@ -96,6 +96,37 @@ fn naive(dir: &Path, round: usize) -> Duration {
     start.elapsed()
 }
 
+/// Writes a million entries, closes the log, and opens it again.
+fn reopen(dir: &Path) {
+    const ENTRIES: u64 = 1_000_000;
+    let open = || {
+        let start = Instant::now();
+        let (log, found) = Log::open(Arc::new(StdVfs), dir, Options::default()).unwrap();
+        (log, found, start.elapsed())
+    };
+    let (log, _, _) = open();
+    let payload = Bytes::from(vec![7; PAYLOAD]);
+    let start = Instant::now();
+    for first in (1..=ENTRIES).step_by(10_000) {
+        let records = (first..first + 10_000).map(|index| Record::Entry {
+            group: 1,
+            index,
+            term: 1,
+            payload: payload.clone(),
+        });
+        log.append(records.collect()).unwrap();
+    }
+    let wrote = start.elapsed();
+    drop(log);
+    let (log, found, opened) = open();
+    assert_eq!(log.bounds(1).len(), ENTRIES);
+    println!(
+        "{ENTRIES} entries of {PAYLOAD} B: written in {wrote:.1?}, opened in {opened:.2?} \
+         ({} batches, {} segments)",
+        found.batches, found.segments
+    );
+}
+
 fn main() {
     let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let place = wanted.unwrap_or_else(|| ".".to_owned());
@@ -124,4 +155,5 @@ fn main() {
         "{} segments recycled or removed, {} in use",
         stats.counters.dropped_segments, stats.segments
     );
+    reopen(&dir.path().join("reopen"));
 }

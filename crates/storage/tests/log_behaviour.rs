@@ -185,7 +185,7 @@ fn one_slow_group_does_not_keep_the_disk_from_shrinking() {
 }
 
 #[test]
-fn an_old_snapshot_of_an_index_is_never_read_from_a_recycled_file() {
+fn readers_never_see_what_is_not_theirs() {
     let vfs = FaultVfs::new(7);
     let (log, _) = try_open(&vfs, threaded()).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
@@ -221,6 +221,55 @@ fn an_old_snapshot_of_an_index_is_never_read_from_a_recycled_file() {
         .for_each(|reader| reader.join().unwrap());
     assert!(reads.load(Ordering::Relaxed) > 0);
     assert!(log.stats().counters.dropped_segments > 10);
+}
+
+#[test]
+fn a_file_is_not_recycled_under_a_reader() {
+    let vfs = FaultVfs::new(7);
+    let log = open(&vfs);
+    for index in 1..=60 {
+        log.append(vec![entry(1, index, 1000)]).unwrap();
+    }
+    // The reader has found its entries, and waits in front of the first file.
+    let (found, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let inside = (Arc::clone(&found), Arc::clone(&go_on));
+    let waited = AtomicBool::new(false);
+    vfs.set_hook(move |op, _| {
+        let reader = std::thread::current().name() == Some("reader");
+        if reader && op == Op::Read && !waited.swap(true, Ordering::Relaxed) {
+            inside.0.wait();
+            inside.1.wait();
+        }
+    });
+    let reading = log.clone();
+    let reader = std::thread::Builder::new().name("reader".to_owned());
+    let reader = reader
+        .spawn(move || reading.read(1, 3..50, u64::MAX))
+        .unwrap();
+    found.wait();
+    // Meanwhile their segments go, and several are made and filled.
+    log.append(vec![Record::Purge {
+        group: 1,
+        up_to: 59,
+    }])
+    .unwrap();
+    for index in 61..=260 {
+        log.append(vec![
+            entry(1, index, 1000),
+            Record::Purge {
+                group: 1,
+                up_to: index - 1,
+            },
+        ])
+        .unwrap();
+    }
+    assert!(log.stats().counters.dropped_segments > 5);
+    go_on.wait();
+    let entries = reader.join().unwrap().unwrap();
+    assert_eq!(entries.len(), 47);
+    for entry in entries {
+        assert_eq!(entry.payload, payload(1 << 32 | entry.index, 1000));
+    }
 }
 
 #[test]

@@ -147,9 +147,6 @@ impl State {
         if self.crashed {
             return Err(crashed());
         }
-        if let Some(hook) = &self.hook {
-            hook(op, path);
-        }
         if op != Op::Read && op != Op::Open {
             self.ops += 1;
             if self.crash_at.is_some_and(|at| self.ops >= at) {
@@ -252,6 +249,15 @@ impl FaultVfs {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Runs the hook, then locks.
+    fn enter(&self, op: Op, path: &Path) -> MutexGuard<'_, State> {
+        let hook = self.lock().hook.clone();
+        if let Some(hook) = hook {
+            hook(op, path);
+        }
+        self.lock()
+    }
+
     /// Operations counted so far; reading and opening are not.
     pub fn ops(&self) -> u64 {
         self.lock().ops
@@ -300,8 +306,8 @@ impl FaultVfs {
         self.lock().used()
     }
 
-    /// Calls `hook` at every operation, with the file system locked: to be slow, to advance a
-    /// simulated clock, to trace.
+    /// Calls `hook` before every operation, without holding any lock: to be slow, to wait for
+    /// another thread, to advance a simulated clock, to trace.
     pub fn set_hook(&self, hook: impl Fn(Op, &Path) + Send + Sync + 'static) {
         self.lock().hook = Some(Arc::new(hook));
     }
@@ -370,12 +376,16 @@ impl Vfs for FaultVfs {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn VfsFile>> {
-        let mut state = self.lock();
+        let op = match mode {
+            OpenMode::CreateNew => Op::Create,
+            OpenMode::ReadWrite | OpenMode::Read => Op::Open,
+        };
+        let mut state = self.enter(op, path);
         let known = state.names.get(path).copied();
         let inode = match (mode, known) {
             (OpenMode::CreateNew, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
             (OpenMode::CreateNew, None) => {
-                state.step(Op::Create, path)?;
+                state.step(op, path)?;
                 let inode = state.next_inode;
                 state.next_inode += 1;
                 state.inodes.insert(inode, Inode::default());
@@ -383,7 +393,7 @@ impl Vfs for FaultVfs {
                 inode
             }
             (OpenMode::ReadWrite | OpenMode::Read, known) => {
-                state.step(Op::Open, path)?;
+                state.step(op, path)?;
                 known.ok_or(io::ErrorKind::NotFound)?
             }
         };
@@ -396,7 +406,7 @@ impl Vfs for FaultVfs {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.enter(Op::Rename, from);
         state.step(Op::Rename, from)?;
         let inode = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         state.change(Some(from), Some((to, inode)));
@@ -404,7 +414,7 @@ impl Vfs for FaultVfs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.enter(Op::Remove, path);
         state.step(Op::Remove, path)?;
         if !state.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
@@ -414,7 +424,7 @@ impl Vfs for FaultVfs {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.enter(Op::SyncDir, dir);
         state.step(Op::SyncDir, dir)?;
         // As a journal does, which has one order for all directories.
         let pending = std::mem::take(&mut state.pending);
@@ -474,7 +484,7 @@ struct FaultFile {
 
 impl FaultFile {
     fn step(&self, op: Op) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.vfs.lock();
+        let mut state = self.vfs.enter(op, &self.path);
         if state.life != self.life {
             return Err(crashed());
         }
