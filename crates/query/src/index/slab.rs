@@ -18,6 +18,9 @@ pub(crate) struct Slab<T> {
     open: RoaringBitmap,
     len: usize,
     allocated: usize,
+    /// A chunk that became empty, all vacant: kept so that one item that comes and goes at the edge of
+    /// a chunk does not cost an allocation each time.
+    spare: Box<[T]>,
 }
 
 impl<T> Default for Slab<T> {
@@ -28,6 +31,7 @@ impl<T> Default for Slab<T> {
             open: RoaringBitmap::new(),
             len: 0,
             allocated: 0,
+            spare: Box::default(),
         }
     }
 }
@@ -67,6 +71,9 @@ impl<T: Default> Slab<T> {
             self.used.push([0; WORDS]);
         }
         if self.chunks[chunk].is_empty() {
+            self.chunks[chunk] = std::mem::take(&mut self.spare);
+        }
+        if self.chunks[chunk].is_empty() {
             self.allocated += 1;
             self.chunks[chunk] = std::iter::repeat_with(T::default).take(CHUNK).collect();
         }
@@ -104,8 +111,12 @@ impl<T: Default> Slab<T> {
 
     /// Frees an empty chunk, and the numbers of the empty chunks at the end.
     fn release(&mut self, chunk: usize) {
-        self.chunks[chunk] = Box::default();
-        self.allocated -= 1;
+        let empty = std::mem::take(&mut self.chunks[chunk]);
+        if self.spare.is_empty() {
+            self.spare = empty;
+        } else {
+            self.allocated -= 1;
+        }
         while self.chunks.last().is_some_and(|chunk| chunk.is_empty()) {
             self.chunks.pop();
             self.used.pop();
@@ -158,7 +169,7 @@ mod tests {
             slab.take(slot);
         }
         assert_eq!((slab.len(), slab.chunks.len()), (10, 1));
-        assert!(slab.memory_bytes() < full / 3);
+        assert!(slab.memory_bytes() < full / 2);
         assert_eq!(
             (slab.get(3), slab.get(10), slab.get(u32::MAX)),
             (Some(&1), None, None)
