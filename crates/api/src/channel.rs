@@ -19,12 +19,12 @@ use crate::{
 #[serde(deny_unknown_fields, remote = "Self")]
 #[schema(example = json!({"key": "gpu", "value": "a100", "effect": "NoSchedule"}))]
 pub struct Taint {
-    /// Its key. 1 to 128 bytes.
-    #[schema(min_length = 1, max_length = 128)]
+    /// Its key. 1 to 256 bytes.
+    #[schema(min_length = 1, max_length = 256)]
     pub key: String,
     /// Its value; empty when absent.
     #[serde(default)]
-    #[schema(max_length = 128)]
+    #[schema(max_length = 256)]
     pub value: String,
     /// What it does.
     pub effect: TaintEffect,

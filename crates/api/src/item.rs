@@ -368,14 +368,14 @@ pub enum TolerationOperator {
 pub struct Toleration {
     /// Of the taint; absent tolerates every key, and needs `Exists`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 128)]
+    #[schema(max_length = 256)]
     pub key: Option<String>,
     /// How values compare; `Equal` when absent.
     #[serde(default)]
     pub operator: TolerationOperator,
     /// The value for `Equal`; empty when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 128)]
+    #[schema(max_length = 256)]
     pub value: Option<String>,
     /// Absent tolerates every effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -402,7 +402,7 @@ pub struct DequeueRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 32)]
     pub tolerations: Vec<Toleration>,
-    /// How many at most, 1 to 1000; 1 when absent.
+    /// How many at most, 1 to 1000; 1 when absent. Fewer when their data comes to 16 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1000)]
     pub max_items: Option<u32>,

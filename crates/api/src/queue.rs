@@ -73,7 +73,7 @@ pub struct ItemDefaults {
     pub priority: Option<i32>,
     /// What one delivery counts for under the Limiter, at least 1 (GPUs of a job, say). 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1000000)]
     pub weight: Option<u32>,
 }
 

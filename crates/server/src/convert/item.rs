@@ -42,7 +42,7 @@ pub(crate) fn new_item(item: NewItem, prefix: &str) -> Result<core::NewItem, Fai
         weight: item.weight,
         delay_ms: item.delay_ms.unwrap_or(0),
         expires_in_ms: item.expires_in_ms,
-        idempotency_key: label(item.idempotency_key, &at("idempotency_key"))?,
+        idempotency_key: item.idempotency_key.map(Into::into),
     })
 }
 

@@ -230,3 +230,21 @@ async fn dequeues_in_every_order() {
     let reply = server.post("/v1/queues/q/dequeue", &json!({"order": {"order_by": []}})).await;
     reply.problem(ErrorCode::OutOfBounds);
 }
+
+#[tokio::test]
+async fn one_answer_holds_no_more_than_16_mib_of_data() {
+    let server = with_queue(&json!({"name": "q"})).await;
+    // A megabyte with its quotes.
+    let item = json!({"key_values": linux(), "data": "x".repeat(1024 * 1024 - 2)});
+    for _ in 0..17 {
+        server.post("/v1/queues/q/items", &item).await.ok(201);
+    }
+    let taken = async || {
+        let reply = server.post("/v1/queues/q/dequeue", &json!({"max_items": 1000})).await.ok(200);
+        reply["items"].as_array().unwrap().len()
+    };
+    assert_eq!((taken().await, taken().await), (16, 1));
+    let page = server.post("/v1/queues/q/items/query?data=true", &json!({})).await.ok(200);
+    let with_data = page["items"].as_array().unwrap().iter().filter(|item| item.get("data").is_some()).count();
+    assert_eq!(with_data, 8);
+}
