@@ -133,6 +133,7 @@ pub struct Grant {
     "id": "0190163d-8694-739b-aea5-966c26f8ad91", "key_values": {"repo": "willow", "branch": "main"}, "revision": 17,
     "holders": [{"owner": "deployer-7", "mode": "exclusive", "token": 17, "depth": 1, "held_for_ms": 1200,
                  "expires_in_ms": 28800}],
+    "holding": 1,
     "waiters": [{"owner": "deployer-9", "mode": "exclusive", "waiting_for_ms": 300, "position": 1}],
     "waiting": 1
 }))]
@@ -146,8 +147,10 @@ pub struct Lock {
     /// Revision of this incarnation.
     #[schema(value_type = u64)]
     pub revision: Revision,
-    /// Who holds it, oldest grant first.
+    /// Who holds it, oldest grant first; at most 100.
     pub holders: Vec<Holder>,
+    /// How many hold it in all.
+    pub holding: u32,
     /// Who waits for it, next first; at most 100.
     pub waiters: Vec<LockWaiter>,
     /// How many wait in all.

@@ -145,6 +145,7 @@ pub(crate) fn lock(view: locker::View) -> Lock {
         key_values: view.key_values,
         revision: view.revision,
         holders: view.holders.into_iter().map(holder).collect(),
+        holding: view.holding,
         waiters: view.waiters.into_iter().map(waiter).collect(),
         waiting: view.waiting,
     }
