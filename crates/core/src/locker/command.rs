@@ -45,11 +45,17 @@ pub struct CreateSession {
 }
 
 /// Takes all `locks` or none.
+///
+/// What the session holds already is counted once more, under the same token, and past any line; shared
+/// becomes exclusive, with a new token, if nobody shares it. A semaphore is not re-entrant: each acquire
+/// takes permits of its own, under its own token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Acquire {
     /// 1 to [`crate::limits::LOCKS_PER_ACQUIRE`] locks, no two the same.
     pub locks: Vec<LockRequest>,
-    /// The session to hold them; `None` starts one whose id is the envelope's entropy.
+    /// The session to hold them; `None` starts one whose id is the envelope's entropy, shaped as a UUID. It
+    /// ends with its last lock, so that lock and unlock leave nothing behind; one started by
+    /// [`CreateSession`] stays.
     pub session: Option<SessionId>,
     /// Lease of the session, ms: of the new one, or a new value for the given one.
     pub ttl_ms: Option<u64>,

@@ -1,0 +1,11 @@
+//! Scripts: text commands in, replies, effects and state out, held to the golden text in the same file.
+//!
+//! `REWRITE=1 cargo test -p willow-core --test scripts` accepts what comes out now; review the diff.
+
+mod script;
+mod support;
+
+#[test]
+fn locker() {
+    script::run_folder("locker", &mut script::locker::Vocabulary::default);
+}
