@@ -2,6 +2,8 @@
 //! restore give the same state and the same future.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod queue;
+
 use willow_core::{
     Applied, Batch, Command, Effect, Envelope, Machine, Reply, RequestId, WaiterId, snapshot::Restore,
 };
