@@ -143,7 +143,7 @@ impl State {
     }
 
     /// Counts an operation; fails if it is to crash or to be refused.
-    fn step(&mut self, op: Op, path: &Path) -> io::Result<()> {
+    fn step(&mut self, op: Op) -> io::Result<()> {
         if self.crashed {
             return Err(crashed());
         }
@@ -385,7 +385,7 @@ impl Vfs for FaultVfs {
         let inode = match (mode, known) {
             (OpenMode::CreateNew, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
             (OpenMode::CreateNew, None) => {
-                state.step(op, path)?;
+                state.step(op)?;
                 let inode = state.next_inode;
                 state.next_inode += 1;
                 state.inodes.insert(inode, Inode::default());
@@ -393,7 +393,7 @@ impl Vfs for FaultVfs {
                 inode
             }
             (OpenMode::ReadWrite | OpenMode::Read, known) => {
-                state.step(op, path)?;
+                state.step(op)?;
                 known.ok_or(io::ErrorKind::NotFound)?
             }
         };
@@ -407,7 +407,7 @@ impl Vfs for FaultVfs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.enter(Op::Rename, from);
-        state.step(Op::Rename, from)?;
+        state.step(Op::Rename)?;
         let inode = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         state.change(Some(from), Some((to, inode)));
         Ok(())
@@ -415,7 +415,7 @@ impl Vfs for FaultVfs {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.enter(Op::Remove, path);
-        state.step(Op::Remove, path)?;
+        state.step(Op::Remove)?;
         if !state.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -425,7 +425,7 @@ impl Vfs for FaultVfs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.enter(Op::SyncDir, dir);
-        state.step(Op::SyncDir, dir)?;
+        state.step(Op::SyncDir)?;
         // As a journal does, which has one order for all directories.
         let pending = std::mem::take(&mut state.pending);
         for change in pending {
@@ -489,7 +489,7 @@ impl FaultFile {
             return Err(crashed());
         }
         let was_crashed = state.crashed;
-        match state.step(op, &self.path) {
+        match state.step(op) {
             Ok(()) => Ok(state),
             // The write that the crash meets may have reached the disk in part.
             Err(_) if op == Op::Write && state.crashed && !was_crashed => Ok(state),
