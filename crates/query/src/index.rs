@@ -25,10 +25,10 @@ use roaring::RoaringBitmap;
 use willow_model::{Id, KeyValues, ValueRef, is_reserved, limits};
 
 pub(crate) use document::{Document, IdProbe};
-pub(crate) use interner::{Interner, Term};
+pub(crate) use interner::Interner;
 pub(crate) use posting::Posting;
 pub(crate) use slab::Slab;
-pub(crate) use tree::{Cursor, Probe, Tree};
+pub(crate) use tree::{Cursor, Entry, Probe, Tree};
 use values::Values;
 
 use crate::trie::TermTrie;

@@ -150,6 +150,15 @@ impl Posting {
         }
     }
 
+    /// All documents, unless they are too many to be one slice.
+    pub(crate) const fn few(&self) -> Option<&[Entry]> {
+        if matches!(self, Self::Many(_)) {
+            None
+        } else {
+            Some(self.small())
+        }
+    }
+
     /// The entries of a posting that is no tree.
     const fn small(&self) -> &[Entry] {
         match self {

@@ -11,7 +11,14 @@
 //! items: an item that is removed may be reused by its owner at once, and a tie
 //! asked of a dead separator would read something else.
 
+mod cursor;
+mod search;
+
 use std::cmp::Ordering;
+
+pub(crate) use cursor::Cursor;
+use search::Span;
+pub(crate) use search::lower_bound;
 
 /// Most entries of a leaf: 1.5 KiB, of which an insertion moves half.
 const LEAF_MAX: usize = 128;
@@ -61,93 +68,6 @@ pub(crate) trait Probe {
         self.word()
             .cmp(&entry.word())
             .then_with(|| self.tie(entry.item))
-    }
-}
-
-/// Entries of a sorted slice that are less than the probe.
-#[inline]
-pub(crate) fn lower_bound<P: Probe>(entries: &[Entry], probe: &P) -> usize {
-    Span::FULL.lower_bound(entries, probe)
-}
-
-/// The words between which all entries of a node lie, as far as the nodes above tell.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    low: u64,
-    high: u64,
-}
-
-impl Span {
-    const FULL: Self = Self {
-        low: 0,
-        high: u64::MAX,
-    };
-    /// Entries looked at one by one before halving after all.
-    const STEPS: usize = 12;
-
-    #[inline]
-    fn lower_bound<P: Probe>(self, entries: &[Entry], probe: &P) -> usize {
-        self.partition(entries, probe, |entry| {
-            probe.compare(entry) == Ordering::Greater
-        })
-    }
-
-    /// The child to descend to, by the least entries of all children but the first; the
-    /// span becomes the child's.
-    #[inline]
-    fn child<P: Probe>(&mut self, separators: &[Entry], probe: &P) -> usize {
-        let at = self.partition(separators, probe, |entry| {
-            probe.compare(entry) != Ordering::Less
-        });
-        if P::EVEN {
-            self.low = at
-                .checked_sub(1)
-                .map_or(self.low, |before| separators[before].word());
-            self.high = separators.get(at).map_or(self.high, Entry::word);
-        }
-        at
-    }
-
-    /// How many entries, from the first, are `before`.
-    #[inline]
-    fn partition<P: Probe>(
-        self,
-        entries: &[Entry],
-        probe: &P,
-        before: impl Fn(&Entry) -> bool,
-    ) -> usize {
-        if !P::EVEN || entries.len() < Self::STEPS {
-            return entries.partition_point(before);
-        }
-        let part =
-            probe.word().saturating_sub(self.low) as f64 / (self.high - self.low).max(1) as f64;
-        let guess = ((part * entries.len() as f64) as usize).min(entries.len() - 1);
-        let (left, right) = entries.split_at(guess);
-        if right.first().is_some_and(&before) {
-            let steps = right
-                .iter()
-                .take(Self::STEPS)
-                .take_while(|entry| before(entry))
-                .count();
-            let known = guess + steps;
-            return if steps < Self::STEPS {
-                known
-            } else {
-                known + entries[known..].partition_point(before)
-            };
-        }
-        let steps = left
-            .iter()
-            .rev()
-            .take(Self::STEPS)
-            .take_while(|entry| !before(entry))
-            .count();
-        let known = guess - steps;
-        if steps < Self::STEPS {
-            known
-        } else {
-            entries[..known].partition_point(before)
-        }
     }
 }
 
@@ -606,79 +526,5 @@ impl Inner {
     }
 }
 
-/// A place between two items, moving either way.
-#[derive(Debug, Clone)]
-pub(crate) struct Cursor<'a> {
-    path: Vec<(&'a Inner, usize)>,
-    leaf: &'a [Entry],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    /// A cursor over one slice of entries, for sets too small to be a tree.
-    pub(crate) const fn over(leaf: &'a [Entry], at: usize) -> Self {
-        Self {
-            path: Vec::new(),
-            leaf,
-            at,
-        }
-    }
-
-    /// The item after the cursor, which moves past it.
-    pub(crate) fn next(&mut self) -> Option<Entry> {
-        while self.at == self.leaf.len() {
-            self.step_leaf(true)?;
-        }
-        self.at += 1;
-        Some(self.leaf[self.at - 1])
-    }
-
-    /// The item before the cursor, which moves before it.
-    pub(crate) fn prev(&mut self) -> Option<Entry> {
-        while self.at == 0 {
-            self.step_leaf(false)?;
-        }
-        self.at -= 1;
-        Some(self.leaf[self.at])
-    }
-
-    /// All items after the cursor in its leaf, at most `limit`; none at the end.
-    pub(crate) fn next_run(&mut self, limit: usize) -> Option<&'a [Entry]> {
-        while self.at == self.leaf.len() {
-            self.step_leaf(true)?;
-        }
-        let end = self.leaf.len().min(self.at.saturating_add(limit));
-        let run = &self.leaf[self.at..end];
-        self.at = end;
-        Some(run)
-    }
-
-    fn step_leaf(&mut self, forward: bool) -> Option<()> {
-        let depth = self.path.iter().rposition(|(inner, at)| {
-            if forward {
-                at + 1 < inner.children.len()
-            } else {
-                *at > 0
-            }
-        })?;
-        let levels = self.path.len();
-        self.path.truncate(depth + 1);
-        let (inner, at) = self.path.last_mut()?;
-        *at = if forward { *at + 1 } else { *at - 1 };
-        let mut node = &inner.children[*at];
-        while self.path.len() < levels
-            && let Node::Inner(inner) = node
-        {
-            let at = if forward { 0 } else { inner.children.len() - 1 };
-            self.path.push((inner, at));
-            node = &inner.children[at];
-        }
-        self.leaf = node.entries();
-        self.at = if forward { 0 } else { self.leaf.len() };
-        Some(())
-    }
-}
-
 #[cfg(test)]
-#[path = "tree_tests.rs"]
 mod tests;

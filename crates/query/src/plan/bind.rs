@@ -334,9 +334,9 @@ fn any(parts: Vec<Bound<'_>>) -> Bound<'_> {
     }
 }
 
-impl<'a> Bound<'a> {
+impl Bound<'_> {
     /// The conditions that all must hold.
-    pub(crate) fn conjuncts(&self) -> &[Bound<'a>] {
+    pub(crate) fn conjuncts(&self) -> &[Self] {
         match self {
             Bound::All(parts) => parts,
             one => std::slice::from_ref(one),

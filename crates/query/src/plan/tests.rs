@@ -124,7 +124,7 @@ proptest! {
     ) {
         let world = World::new(reverse, docs);
         let expected: Vec<Id> = naive::all(&world.all(), &query).iter().map(|position| position.id).collect();
-        prop_assert_eq!(world.walk(&query, budget), expected.clone());
+        prop_assert_eq!(&world.walk(&query, budget), &expected);
         let page = world.run(&Query { count: true, explain: true, ..query }, budget);
         let count = page.count.expect("asked for");
         if count.exact {
@@ -424,7 +424,7 @@ fn order_is_exact_across_numeric_types() {
     ];
     let mut world = World::new(false, Vec::new());
     for (slot, value) in (0..).zip(values.iter().rev()) {
-        let key_values = willow_model::KeyValues::user([("v", value.clone())]).expect("valid");
+        let key_values = KeyValues::user([("v", value.clone())]).expect("valid");
         world
             .index
             .insert(slot, Id::from_u128(slot.into()), &key_values, &[]);
