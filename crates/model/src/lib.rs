@@ -30,6 +30,6 @@ pub use float::{F32, F64};
 pub use id::{Id, Kind, Revision};
 pub use json::RawKeyValues;
 pub use key::{Key, METADATA_PREFIX, RESERVED_PREFIX, is_reserved};
-pub use key_values::{Builder, EncodedPairs, Iter, KeyValues, Origin};
+pub use key_values::{Builder, BytePairs, EncodedPairs, Iter, KeyValues, Origin};
 pub use name::check_name;
 pub use value::{Class, Value, ValueRef, ValueType};

@@ -21,6 +21,8 @@ const RETRY_HOLDS: usize = 256;
 pub(super) struct Seat {
     pub(super) limit: LimitRef,
     pub(super) bucket: Option<u32>,
+    /// Where the bucket's part of [`Target::values`] ends; it begins where the one before ends.
+    pub(super) end: usize,
 }
 
 /// A counter that somebody wants to add to.
@@ -32,6 +34,8 @@ pub(super) struct Target {
     pub(super) counter: Option<u32>,
     /// In the order in which they are asked.
     pub(super) seats: Vec<Seat>,
+    /// What the buckets of a counter that does not exist stand for, one after the other.
+    pub(super) values: Vec<u8>,
 }
 
 /// What is wanted on a counter.
@@ -48,29 +52,29 @@ impl Limiter {
     pub(super) fn target(&self, key_values: &KeyValues) -> Target {
         let id = Counter::id_of(key_values);
         let counter = self.counters.rows.slot(&id);
-        let seats = match counter {
-            Some(slot) => {
-                let seat = |bucket: &u32| Seat { limit: self.buckets.get(*bucket).limit, bucket: Some(*bucket) };
-                self.counters.places(slot).iter().map(seat).collect()
-            }
-            None => self.new_seats(key_values),
-        };
-        Target { id, key_values: key_values.clone(), counter, seats }
+        let key_values = key_values.clone();
+        let Some(slot) = counter else { return self.new_target(id, key_values) };
+        let seat = |bucket: &u32| Seat { limit: self.buckets.get(*bucket).limit, bucket: Some(*bucket), end: 0 };
+        let seats = self.counters.places(slot).iter().map(seat).collect();
+        Target { id, key_values, counter, seats, values: Vec::new() }
     }
 
-    /// The limits that a counter which does not exist would fall under.
-    pub(super) fn new_seats(&self, key_values: &KeyValues) -> Vec<Seat> {
-        let limits = self.catalogue.limits_of(key_values);
-        if limits.is_empty() {
-            return Vec::new();
-        }
-        let pairs = pairs(key_values);
+    /// The same for a counter that does not exist.
+    pub(super) fn new_target(&self, id: Id, key_values: KeyValues) -> Target {
+        let limits = self.catalogue.limits_of(&key_values);
+        let mut seats = Vec::with_capacity(limits.len());
         let mut values = Vec::new();
-        let seat = |limit| {
-            values_of(self.catalogue.pattern(limit), &pairs, &mut values);
-            Seat { limit, bucket: self.buckets.find(limit, &values) }
-        };
-        limits.into_iter().map(seat).collect()
+        if !limits.is_empty() {
+            let pairs = pairs(&key_values);
+            values.reserve(limits.len() * 32);
+            for limit in limits {
+                let start = values.len();
+                values_of(self.catalogue.pattern(limit), &pairs, &mut values);
+                let bucket = self.buckets.find(limit, &values[start..]);
+                seats.push(Seat { limit, bucket, end: values.len() });
+            }
+        }
+        Target { id, key_values, counter: None, seats, values }
     }
 
     pub(super) fn used(&self, seat: Seat) -> u128 {
@@ -138,6 +142,9 @@ impl Limiter {
 
     /// Shadow limits that an admitted increment goes past; counted once for each of their rules.
     pub(super) fn count_shadows(&mut self, target: &Target, amount: u64, now_ms: u64) -> Vec<Blocking> {
+        if self.catalogue.shadows == 0 {
+            return Vec::new();
+        }
         let past = |seat: &&Seat| {
             let terms = self.catalogue.terms(seat.limit);
             terms.mode == RuleMode::Shadow && !terms.fits(self.used(**seat), amount)

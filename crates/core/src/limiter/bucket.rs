@@ -25,6 +25,16 @@ pub(super) enum LimitRef {
     Override(u32),
 }
 
+impl LimitRef {
+    /// 0 for a rule, 1 for an override; and its slot.
+    const fn parts(self) -> (usize, usize) {
+        match self {
+            Self::Rule(slot) => (0, slot as usize),
+            Self::Override(slot) => (1, slot as usize),
+        }
+    }
+}
+
 /// One bucket.
 #[derive(Debug)]
 pub(super) struct Bucket {
@@ -78,17 +88,14 @@ pub(super) struct Buckets {
     by_values: HashTable<u32>,
     /// Buckets with a crowd, in an order that does not depend on slots, which are not replicated.
     crowded: BTreeMap<(LimitRef, Box<[u8]>), u32>,
-    /// How many buckets of each limit count something.
-    counting: BTreeMap<LimitRef, u32>,
+    /// How many buckets of each rule, and of each override, count something: by slot.
+    counting: [Vec<u32>; 2],
 }
 
 fn hash(limit: LimitRef, values: &[u8]) -> u64 {
-    let (kind, slot) = match limit {
-        LimitRef::Rule(slot) => (0, slot),
-        LimitRef::Override(slot) => (1, slot),
-    };
+    let (kind, slot) = limit.parts();
     let mut hasher = FixedState::default().build_hasher();
-    hasher.write_u64(kind << 32 | u64::from(slot));
+    hasher.write_u64((kind as u64) << 32 | slot as u64);
     hasher.write(values);
     hasher.finish()
 }
@@ -111,9 +118,12 @@ impl Buckets {
     }
 
     pub(super) fn find_or_create(&mut self, limit: LimitRef, values: &[u8]) -> u32 {
-        if let Some(slot) = self.find(limit, values) {
-            return slot;
-        }
+        self.find(limit, values).unwrap_or_else(|| self.create(limit, values))
+    }
+
+    /// Makes a bucket that is not there.
+    pub(super) fn create(&mut self, limit: LimitRef, values: &[u8]) -> u32 {
+        debug_assert!(self.find(limit, values).is_none(), "a bucket is made once");
         let bucket = Some(Bucket { used: 0, limit, values: values.into(), crowd: None });
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -139,7 +149,7 @@ impl Buckets {
         bucket.used += u128::from(amount);
         if first {
             let limit = bucket.limit;
-            *self.counting.entry(limit).or_default() += 1;
+            *self.counting_mut(limit) += 1;
         }
     }
 
@@ -151,22 +161,23 @@ impl Buckets {
         bucket.used = before.saturating_sub(u128::from(amount));
         if before > 0 && bucket.used == 0 {
             let limit = bucket.limit;
-            self.count_down(limit);
+            *self.counting_mut(limit) -= 1;
         }
     }
 
-    fn count_down(&mut self, limit: LimitRef) {
-        if let Some(count) = self.counting.get_mut(&limit) {
-            *count -= 1;
-            if *count == 0 {
-                self.counting.remove(&limit);
-            }
+    fn counting_mut(&mut self, limit: LimitRef) -> &mut u32 {
+        let (kind, slot) = limit.parts();
+        let counting = &mut self.counting[kind];
+        if counting.len() <= slot {
+            counting.resize(slot + 1, 0);
         }
+        &mut counting[slot]
     }
 
     /// How many buckets of a limit count something.
     pub(super) fn counting(&self, limit: LimitRef) -> u32 {
-        self.counting.get(&limit).copied().unwrap_or(0)
+        let (kind, slot) = limit.parts();
+        self.counting[kind].get(slot).copied().unwrap_or(0)
     }
 
     /// Forgets the crowd when nobody is left in it, and the bucket when nothing is counted either.
@@ -227,20 +238,22 @@ impl Buckets {
 }
 
 /// A counter's pairs, split once for all the limits it falls under.
-pub(super) type Pairs<'a> = Vec<(&'a str, &'a [u8])>;
+pub(super) type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
 
 /// The pairs of key values, in their order.
 pub(super) fn pairs(key_values: &KeyValues) -> Pairs<'_> {
-    key_values.encoded_pairs().collect()
+    key_values.byte_pairs().collect()
 }
 
-/// Puts the values that `pairs` have for the keys of `pattern` into `out`, each after its length:
-/// with the limit, that is what a bucket stands for. A pattern that does not match gives no bucket.
-pub(super) fn values_of(pattern: &KeyValues, pairs: &[(&str, &[u8])], out: &mut Vec<u8>) {
-    out.clear();
+/// Appends the values that `pairs` have for the keys of `pattern` to `out`, each after its length:
+/// with the limit, that is what a bucket stands for. The pattern must match.
+pub(super) fn values_of(pattern: &KeyValues, pairs: &[(&[u8], &[u8])], out: &mut Vec<u8>) {
     let mut rest = pairs.iter();
-    for (key, _) in pattern.encoded_pairs() {
-        let Some((_, value)) = rest.find(|(other, _)| *other == key) else { return };
+    for (key, _) in pattern.byte_pairs() {
+        let Some((_, value)) = rest.find(|(other, _)| *other == key) else {
+            debug_assert!(false, "{pattern} does not match");
+            return;
+        };
         let len = u16::try_from(value.len()).expect("an encoded value has at most 4097 bytes");
         out.extend_from_slice(&len.to_be_bytes());
         out.extend_from_slice(value);

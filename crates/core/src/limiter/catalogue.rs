@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
-use willow_model::{KeyValues, ValueRef, reserved};
+use willow_model::{KeyValues, Revision, ValueRef, reserved};
 use willow_query::{Index, Options, PatternTrie};
 
 use super::{
@@ -25,6 +25,8 @@ pub(super) struct Catalogue {
     pub(super) override_index: Index,
     rule_names: BTreeMap<Box<str>, u32>,
     override_names: BTreeMap<(u32, Box<str>), u32>,
+    /// How many rules are in shadow mode.
+    pub(super) shadows: usize,
     /// Overrides of each rule that has some.
     children: BTreeMap<u32, RoaringBitmap>,
 }
@@ -41,6 +43,7 @@ impl Default for Catalogue {
             override_index: Index::new(reverse),
             rule_names: BTreeMap::new(),
             override_names: BTreeMap::new(),
+            shadows: 0,
             children: BTreeMap::new(),
         }
     }
@@ -155,6 +158,7 @@ impl Catalogue {
 
     fn link_rule(&mut self, slot: u32) {
         let rule = self.rules.get(slot).expect("the caller stored it");
+        self.shadows += usize::from(rule.mode == RuleMode::Shadow);
         self.rule_patterns.insert(slot, &rule.key_values);
         let extra = [(reserved::RULE_NAME, ValueRef::String(&rule.name))];
         self.rule_index.insert(slot, rule.id, &rule.key_values, &extra);
@@ -164,9 +168,17 @@ impl Catalogue {
     /// Removes a rule, whose overrides are gone.
     pub(super) fn remove_rule(&mut self, slot: u32) {
         let Some(rule) = self.rules.remove(slot) else { return };
+        self.shadows -= usize::from(rule.mode == RuleMode::Shadow);
         self.rule_patterns.remove(slot, &rule.key_values);
         self.rule_index.remove(slot);
         self.rule_names.remove(&rule.name);
+    }
+
+    pub(super) fn set_rule(&mut self, slot: u32, limit: Limit, mode: RuleMode, revision: Revision) {
+        let Some(rule) = self.rules.get_mut(slot) else { return };
+        self.shadows -= usize::from(rule.mode == RuleMode::Shadow);
+        self.shadows += usize::from(mode == RuleMode::Shadow);
+        (rule.limit, rule.mode, rule.revision) = (limit, mode, revision);
     }
 
     pub(super) fn rename_rule(&mut self, slot: u32, name: &str) {

@@ -55,6 +55,10 @@ impl Counters {
         self.places.get(slot as usize).map_or(&[], |places| places)
     }
 
+    fn take_places(&mut self, slot: u32) -> Box<[u32]> {
+        self.places.get_mut(slot as usize).map(std::mem::take).unwrap_or_default()
+    }
+
     pub(super) fn set_places(&mut self, slot: u32, places: Vec<u32>) {
         let index = slot as usize;
         if self.places.len() <= index {
@@ -108,7 +112,7 @@ impl Limiter {
     }
 
     fn create_counter(&mut self, target: &Target) -> u32 {
-        let places = self.open_seats(&target.key_values, &target.seats);
+        let places = self.open_seats(target);
         let slot = self.counters.rows.insert(Counter {
             id: target.id,
             key_values: target.key_values.clone(),
@@ -121,20 +125,14 @@ impl Limiter {
         slot
     }
 
-    /// The buckets of all seats, created where they were not there.
-    fn open_seats(&mut self, key_values: &KeyValues, seats: &[Seat]) -> Vec<u32> {
-        if seats.is_empty() {
-            return Vec::new();
-        }
-        let pairs = pairs(key_values);
-        let mut values = Vec::new();
+    /// The buckets of a new counter, created where they were not there.
+    fn open_seats(&mut self, target: &Target) -> Vec<u32> {
+        let mut start = 0;
         let open = |seat: &Seat| {
-            seat.bucket.unwrap_or_else(|| {
-                values_of(self.catalogue.pattern(seat.limit), &pairs, &mut values);
-                self.buckets.find_or_create(seat.limit, &values)
-            })
+            let values = &target.values[std::mem::replace(&mut start, seat.end)..seat.end];
+            seat.bucket.unwrap_or_else(|| self.buckets.create(seat.limit, values))
         };
-        seats.iter().map(open).collect()
+        target.seats.iter().map(open).collect()
     }
 
     /// Takes off a counter and its buckets, and destroys it at 0. The caller knows that so much is
@@ -151,11 +149,9 @@ impl Limiter {
         let places = if gone {
             self.counters.rows.remove(slot);
             self.counters.index.remove(slot);
-            let places = self.counters.places(slot).to_vec();
-            self.counters.set_places(slot, Vec::new());
-            places
+            self.counters.take_places(slot)
         } else {
-            self.counters.places(slot).to_vec()
+            self.counters.places(slot).into()
         };
         places.into_iter().filter(|bucket| self.take_off(*bucket, change.free + change.held)).collect()
     }
@@ -191,6 +187,7 @@ impl Limiter {
                 if let Ok(at) = before.binary_search(limit) {
                     return old[at];
                 }
+                values.clear();
                 values_of(self.catalogue.pattern(*limit), &pairs, &mut values);
                 let bucket = self.buckets.find_or_create(*limit, &values);
                 self.buckets.add(bucket, amount);
@@ -223,8 +220,7 @@ impl Limiter {
             let (id, amount) = (counter.id, counter.free.saturating_add(counter.held));
             let key_values = counter.key_values.clone();
             self.counters.index.insert(slot, id, &key_values, &[]);
-            let seats = self.new_seats(&key_values);
-            let places = self.open_seats(&key_values, &seats);
+            let places = self.open_seats(&self.new_target(id, key_values));
             for bucket in &places {
                 self.buckets.add(*bucket, amount);
             }

@@ -21,11 +21,7 @@ impl Limiter {
         }
         let crowded = if mode_changes { self.crowded_of_family(slot) } else { self.crowded_of(LimitRef::Rule(slot)) };
         let waiters = self.drain(&crowded);
-        if let Some(stored) = self.catalogue.rules.get_mut(slot) {
-            stored.limit = limit;
-            stored.mode = mode;
-            stored.revision = cx.next_revision();
-        }
+        self.catalogue.set_rule(slot, limit, mode, cx.next_revision());
         if let Some(name) = name {
             self.catalogue.rename_rule(slot, &name);
         }
