@@ -9,6 +9,9 @@ use crate::{Effect, Reply, WaiterId, timer::Timers};
 pub struct Context {
     /// Machine time, ms since the Unix epoch. Never goes back; may lag the batch while timers are due.
     pub now_ms: u64,
+    /// Newest time a batch told, ms since the Unix epoch: ahead of `now_ms` while too many deadlines are due
+    /// for one batch. Leases start here, or that lag would shorten them.
+    pub(crate) clock_ms: u64,
     /// Random bits of the envelope being applied.
     pub entropy: u128,
     /// Deadlines.
@@ -57,9 +60,9 @@ impl Context {
         self.effects.push(effect);
     }
 
-    /// `now + ms`, saturating: deadlines past the end of time never come.
+    /// The deadline `ms` from now, saturating: deadlines past the end of time never come.
     #[must_use]
     pub fn after(&self, ms: u64) -> u64 {
-        self.now_ms.saturating_add(ms)
+        self.now_ms.max(self.clock_ms).saturating_add(ms)
     }
 }

@@ -133,6 +133,7 @@ impl Machine {
     /// Lets time pass up to `time_ms`, firing what is due in order. Past the budget of one batch,
     /// time stands still at the oldest deadline not fired, so that no command sees an ended lease.
     fn advance_to(&mut self, time_ms: u64) {
+        self.cx.clock_ms = self.cx.clock_ms.max(time_ms);
         for _ in 0..limits::TIMERS_PER_BATCH {
             let Some((at_ms, timer)) = self.cx.timers.pop_due(time_ms) else {
                 self.cx.now_ms = self.cx.now_ms.max(time_ms);
@@ -190,7 +191,7 @@ impl Machine {
     /// that trusted the old figure would think it holds what it lost.
     fn repeat(&self, command: &Command, mut outcome: Outcome) -> Reply {
         if let Command::Lock(command) = command {
-            self.locker.refresh(command, &mut outcome, self.cx.now_ms)?;
+            self.locker.refresh(command, &mut outcome, &self.cx)?;
         }
         self.queues.refill(&mut outcome, self.cx.now_ms);
         Ok(outcome)

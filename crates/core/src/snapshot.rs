@@ -28,6 +28,7 @@ enum Chunk {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Header {
     now_ms: u64,
+    clock_ms: u64,
     revision: u64,
     next_waiter: u64,
     cluster: Cluster,
@@ -113,6 +114,7 @@ impl Machine {
     fn header(&self) -> Header {
         Header {
             now_ms: self.cx.now_ms,
+            clock_ms: self.cx.clock_ms,
             revision: self.cx.revision,
             next_waiter: self.cx.next_waiter,
             cluster: self.cluster,
@@ -150,6 +152,7 @@ impl Restore {
                 }
                 self.machine.cluster = header.cluster;
                 self.machine.cx.now_ms = header.now_ms;
+                self.machine.cx.clock_ms = header.clock_ms;
                 self.machine.cx.revision = header.revision;
                 self.machine.cx.next_waiter = header.next_waiter;
             }

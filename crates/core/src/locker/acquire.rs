@@ -55,7 +55,7 @@ impl Locker {
             let lock = self.lock_row(*id, &request.key_values, cx);
             grants.push(self.give(lock, request.mode, session, cx));
         }
-        let acquired = self.acquired(session, grants, cx.now_ms);
+        let acquired = self.acquired(session, grants, cx.clock_ms);
         // A wait of the same session may have wanted one of these locks, and has it now.
         let wanted = self.wanted_by(acquired.session);
         self.pump(wanted, cx);
@@ -96,9 +96,9 @@ impl Locker {
         Ok(crate::Outcome::Waiting(waiter))
     }
 
-    pub(super) fn acquired(&self, session: u32, locks: Vec<Grant>, now_ms: u64) -> Acquired {
+    pub(super) fn acquired(&self, session: u32, locks: Vec<Grant>, clock_ms: u64) -> Acquired {
         let session = self.session(session);
-        Acquired { session: session.id, expires_in_ms: session.expires_in_ms(now_ms), locks }
+        Acquired { session: session.id, expires_in_ms: session.expires_in_ms(clock_ms), locks }
     }
 }
 

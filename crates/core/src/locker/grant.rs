@@ -150,7 +150,7 @@ impl Locker {
             cx.timers.set(deadline_ms, Timer::Session(session));
         }
         let grants = row.wants.iter().map(|Want { lock, mode, .. }| self.give(*lock, *mode, session, cx)).collect();
-        let acquired = self.acquired(session, grants, cx.now_ms);
+        let acquired = self.acquired(session, grants, cx.clock_ms);
         cx.resolve(id, Ok(Outcome::Acquired(acquired).into()));
         row.wants.iter().map(|want| want.lock).collect()
     }
@@ -206,7 +206,8 @@ fn compatible(lock: &Lock, mode: Mode, session: Option<SessionId>) -> Verdict {
         (Mode::Exclusive, None) if lock.holders.is_empty() => Verdict::Free,
         (Mode::Exclusive, None) => Verdict::Blocked,
         (Mode::Shared, None) => {
-            let shared = lock.holders.iter().all(|holder| holder.mode == Mode::Shared);
+            // An exclusive holder is alone, so the first one speaks for all.
+            let shared = lock.holders.first().is_none_or(|holder| holder.mode == Mode::Shared);
             if shared && !is_full { Verdict::Free } else { Verdict::Blocked }
         }
     }

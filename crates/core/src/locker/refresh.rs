@@ -1,6 +1,7 @@
 //! Answers a repeat of a request from the record: what is left of a lease as of now, not as of then.
 
 use super::{Acquired, Command, Error, Locker, Outcome, Session, SessionId};
+use crate::Context;
 
 impl Locker {
     /// Brings a recorded answer up to date.
@@ -11,9 +12,9 @@ impl Locker {
         &self,
         command: &Command,
         answer: &mut crate::Outcome,
-        now_ms: u64,
+        cx: &Context,
     ) -> Result<(), Error> {
-        let left = |session| Ok(self.session(self.live_session(session, now_ms)?).expires_in_ms(now_ms));
+        let left = |session| Ok(self.session(self.live_session(session, cx.now_ms)?).expires_in_ms(cx.clock_ms));
         match answer {
             crate::Outcome::Lock(Outcome::Session(Session { session, expires_in_ms }))
             | crate::Outcome::Lock(Outcome::Acquired(Acquired { session, expires_in_ms, .. })) => {
