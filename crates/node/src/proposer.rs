@@ -52,15 +52,25 @@ impl Proposer {
 
     /// Queues a caller's command, or says why not.
     pub(crate) fn push(&self, command: Encoded, slot: Slot) -> Result<(), ProposeError> {
-        self.queue.lock().push(command, slot)?;
-        self.work.notify_one();
-        Ok(())
+        self.queue(|queue| queue.push(command, slot))
     }
 
     /// Asks for a batch to let time pass.
     pub(crate) fn tick(&self) {
-        self.queue.lock().want_tick();
-        self.work.notify_one();
+        self.queue(Queue::want_tick);
+    }
+
+    /// Changes the queue, and wakes the proposing task if it has something to do now. If all batches that
+    /// may be are in flight, the end of one wakes it.
+    fn queue<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
+        let mut queue = self.queue.lock();
+        let changed = change(&mut queue);
+        let is_ready = queue.is_ready();
+        drop(queue);
+        if is_ready {
+            self.work.notify_one();
+        }
+        changed
     }
 
     /// The next batch to propose. Waits until there is one and it may go out. Just before taking it, asks
@@ -158,8 +168,7 @@ impl Proposer {
 
 impl Cancel for Proposer {
     fn cancel(&self, cancel: CancelWait) {
-        self.queue.lock().push_cancel(cancel);
-        self.work.notify_one();
+        self.queue(|queue| queue.push_cancel(cancel));
     }
 }
 

@@ -145,7 +145,7 @@ impl Replica {
         }
         for effect in effects {
             match effect {
-                Effect::Resolve { waiter, reply } => self.waiters.resolve(waiter, &reply),
+                Effect::Resolve { waiter, reply } => self.waiters.resolve(waiter, reply),
                 Effect::Audit(audit) => self.audit(&audit),
             }
         }

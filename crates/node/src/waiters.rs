@@ -80,12 +80,22 @@ impl Waiters {
 
     /// Hands `reply` to everyone who waits for `wait`. Nobody may: the caller was another node's, or
     /// belongs to a life of this node before a restart.
-    pub(crate) fn resolve(&self, wait: WaiterId, reply: &Reply) {
-        let Some(entries) = self.open.lock().by_wait.remove(&wait) else { return };
-        for Entry { answer, cancel_on_drop, .. } in entries {
-            if answer.send(Ok(reply.clone())).is_err() && cancel_on_drop {
-                self.give_back(wait, reply.clone());
-            }
+    pub(crate) fn resolve(&self, wait: WaiterId, reply: Reply) {
+        let Some(mut entries) = self.open.lock().by_wait.remove(&wait) else { return };
+        // Replies may be large, and nearly always there is one caller: only further ones get a copy.
+        let Some(last) = entries.pop() else { return };
+        for entry in entries {
+            self.hand_over(wait, entry, reply.clone());
+        }
+        self.hand_over(wait, last, reply);
+    }
+
+    fn hand_over(&self, wait: WaiterId, entry: Entry, reply: Reply) {
+        let Entry { answer, cancel_on_drop, .. } = entry;
+        if let Err(Ok(reply)) = answer.send(Ok(reply))
+            && cancel_on_drop
+        {
+            self.give_back(wait, reply);
         }
     }
 

@@ -55,7 +55,7 @@ fn everyone_who_waits_hears_and_nothing_is_cancelled() {
     let fixture = Fixture::new();
     let (first, second) = (fixture.waiter(false), fixture.waiter(false));
     assert_eq!((first.id(), fixture.waiters.len()), (WAIT, 2));
-    fixture.waiters.resolve(WAIT, &Ok(Outcome::Done));
+    fixture.waiters.resolve(WAIT, Ok(Outcome::Done));
     assert_eq!(heard(first), Ok(Outcome::Done));
     assert_eq!(heard(second), Ok(Outcome::Done));
     assert_eq!((fixture.waiters.len(), fixture.cancels()), (0, vec![]));
@@ -65,7 +65,7 @@ fn everyone_who_waits_hears_and_nothing_is_cancelled() {
 fn a_refusal_comes_through() {
     let fixture = Fixture::new();
     let waiter = fixture.waiter(true);
-    fixture.waiters.resolve(WAIT, &Err(willow_core::Refusal::WaitCancelled));
+    fixture.waiters.resolve(WAIT, Err(willow_core::Refusal::WaitCancelled));
     assert_eq!(heard(waiter), Err(ProposeError::Refused(willow_core::Refusal::WaitCancelled)));
     assert_eq!(fixture.cancels(), []);
 }
@@ -84,7 +84,7 @@ fn with_a_request_id_the_wait_goes_on() {
     assert_eq!((fixture.waiters.len(), fixture.cancels()), (0, vec![]));
     // The grant that comes meanwhile is in the record for whoever comes back.
     let waiter = fixture.waiter(false);
-    fixture.waiters.resolve(WAIT, &Ok(Outcome::Done));
+    fixture.waiters.resolve(WAIT, Ok(Outcome::Done));
     drop(waiter);
     assert_eq!(fixture.cancels(), []);
 }
@@ -105,7 +105,7 @@ fn a_caller_gone_before_the_handle_cancels_too() {
 fn a_grant_that_nobody_took_goes_back() {
     let fixture = Fixture::new();
     let waiter = fixture.waiter(true);
-    fixture.waiters.resolve(WAIT, &Ok(Outcome::Done));
+    fixture.waiters.resolve(WAIT, Ok(Outcome::Done));
     drop(waiter);
     assert_eq!(fixture.cancels(), [Some(Outcome::Done)]);
 }
