@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a bench may stop at the first error")]
 #![allow(clippy::print_stdout, reason = "the result")]
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use willow_storage::vfs::StdVfs;
 
 const BATCH: usize = 64;
 const PAYLOAD: usize = 200;
+/// Commits before the other one has its turn, so that both meet the same neighbours.
+const SLICE: u64 = 100;
 const COMMITS: u64 = 3_000;
 const ROUNDS: usize = 3;
 
@@ -27,7 +29,7 @@ const ROUNDS: usize = 3;
 fn log_batches(log: &Log, next: &mut u64) -> Duration {
     let payload = Bytes::from(vec![7; PAYLOAD]);
     let start = Instant::now();
-    for commit in 1..=COMMITS {
+    for _ in 0..SLICE {
         let records = (0..BATCH as u64).map(|i| Record::Entry {
             group: 1,
             index: *next + i,
@@ -36,14 +38,13 @@ fn log_batches(log: &Log, next: &mut u64) -> Duration {
         });
         log.append(records.collect()).unwrap();
         *next += BATCH as u64;
-        if commit.is_multiple_of(500) {
-            let purge = Record::Purge {
-                group: 1,
-                up_to: *next - BATCH as u64 * 100,
-            };
-            log.submit(vec![purge], |result| result.unwrap()).unwrap();
-        }
     }
+    // Snapshots purge now and then.
+    let purge = Record::Purge {
+        group: 1,
+        up_to: *next - BATCH as u64 * 50,
+    };
+    log.submit(vec![purge], |result| result.unwrap()).unwrap();
     start.elapsed()
 }
 
@@ -80,16 +81,10 @@ fn log_gathered(log: &Log, next: &mut u64) -> Duration {
     elapsed
 }
 
-fn naive(dir: &Path, round: usize) -> Duration {
-    let path = dir.join(format!("naive-{round}"));
-    let mut file = OpenOptions::new()
-        .create_new(true)
-        .append(true)
-        .open(path)
-        .unwrap();
+fn naive(file: &mut File) -> Duration {
     let batch = vec![7; BATCH * (PAYLOAD + 32)];
     let start = Instant::now();
-    for _ in 0..COMMITS {
+    for _ in 0..SLICE {
         file.write_all(&batch).unwrap();
         file.sync_data().unwrap();
     }
@@ -137,12 +132,23 @@ fn main() {
     println!("{BATCH} x {PAYLOAD} B, {COMMITS} commits a round");
     println!("round  log commits/s  growing append/s  ratio  gathered records/s  per sync");
     for round in 1..=ROUNDS {
-        let ours = COMMITS as f64 / log_batches(&log, &mut next).as_secs_f64();
-        let theirs = COMMITS as f64 / naive(dir.path(), round).as_secs_f64();
-        let before = (log.stats().counters.batches, 0u64);
+        let path = dir.path().join(format!("naive-{round}"));
+        let mut file = File::options()
+            .create_new(true)
+            .append(true)
+            .open(path)
+            .unwrap();
+        let (mut ours, mut theirs) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..COMMITS / SLICE {
+            ours += log_batches(&log, &mut next);
+            theirs += naive(&mut file);
+        }
+        let ours = COMMITS as f64 / ours.as_secs_f64();
+        let theirs = COMMITS as f64 / theirs.as_secs_f64();
+        let before = log.stats().counters.batches;
         let mut records = 0;
         let elapsed = log_gathered(&log, &mut records);
-        let syncs = log.stats().counters.batches - before.0;
+        let syncs = log.stats().counters.batches - before;
         println!(
             "{round:>5}  {ours:>13.0}  {theirs:>16.0}  {:>5.2}  {:>18.0}  {:>8.1}",
             ours / theirs,
