@@ -36,7 +36,7 @@ pub(crate) enum LogFormat {
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    log(arguments.log_format);
+    log(arguments.log_format, "info,openraft=warn");
     let config = config(&arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -46,9 +46,9 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     })
 }
 
-/// Logs go to stderr; `RUST_LOG` chooses what, `info` by default.
-pub(crate) fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+/// Logs go to stderr; `RUST_LOG` chooses what, else `default`.
+pub(crate) fn log(format: LogFormat, default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => lines.init(),
@@ -73,7 +73,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
 }
 
 /// Ends at SIGINT or SIGTERM.
-fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
+pub(crate) fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
