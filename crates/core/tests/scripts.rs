@@ -6,6 +6,11 @@ mod script;
 mod support;
 
 #[test]
+fn limiter() {
+    script::run_folder("limiter", &mut script::limiter::Vocabulary::default);
+}
+
+#[test]
 fn locker() {
     script::run_folder("locker", &mut script::locker::Vocabulary::default);
 }

@@ -10,6 +10,7 @@
 //! the same state. `pass MS` lets time pass; every other command is the vocabulary's.
 #![expect(clippy::disallowed_methods, reason = "golden files are read and written")]
 
+pub(crate) mod limiter;
 pub(crate) mod locker;
 
 use std::{collections::BTreeMap, fs, path::Path};

@@ -10,7 +10,7 @@ mod waits;
 use willow_model::{KeyValues, Value};
 
 use super::*;
-use crate::{Outcome as Answer, Refusal, WaiterId, table::Snapshot as _};
+use crate::{Outcome as Answer, Refusal, WaiterId};
 
 /// A Limiter with its context, driven as the machine does.
 #[derive(Debug, Default)]

@@ -65,7 +65,7 @@ impl Run {
     }
 
     fn step(&mut self, context: &str) {
-        match self.random.below(24) {
+        match self.random.below(25) {
             0 | 1 => self.create_rule(context),
             2 => self.update_rule(context),
             3 => self.delete_rule(context),
@@ -77,9 +77,9 @@ impl Run {
             16 => self.set(context),
             17 => self.release_or_renew(context),
             18 => self.advance(),
-            19 => self.cancel(),
-            20 | 21 => self.claim(context),
-            22 => self.unclaim(),
+            19 | 20 => self.cancel(),
+            21 | 22 => self.claim(context),
+            23 => self.unclaim(),
             _ => self.restore_twin(),
         }
     }
@@ -175,7 +175,7 @@ impl Run {
         let key_values = self.random.counter();
         let amount = 1 + self.random.below(3);
         let hold = (self.random.below(2) == 0).then(|| 100 + self.random.below(400));
-        let wait_ms = if self.random.below(2) == 0 { 0 } else { 1 + self.random.below(500) };
+        let wait_ms = if self.random.below(2) == 0 { 0 } else { 1 + self.random.below(3_000) };
         let standing = self.naive.standing(&key_values);
         let explained = self.world.explain(&key_values, amount, &[]);
         let command = Increment { key_values: key_values.clone(), amount, hold_ttl_ms: hold, wait_ms };

@@ -23,8 +23,8 @@ impl Random {
     pub(super) fn counter(&mut self) -> KeyValues {
         loop {
             let mut pairs = Vec::new();
-            for key in ["a", "b", "c"] {
-                if self.below(3) > 0 {
+            for (key, odds) in [("a", 4), ("b", 2), ("c", 1)] {
+                if self.below(5) < odds {
                     pairs.push((key, self.value()));
                 }
             }
@@ -36,7 +36,7 @@ impl Random {
 
     /// The same data in two types, and a string that looks like a wildcard.
     fn value(&mut self) -> Value {
-        match self.below(4) {
+        match self.below(8) {
             0 => Value::U8(4),
             1 => Value::I64(4),
             2 => Value::from("*"),

@@ -181,3 +181,34 @@ fn a_grant_that_nobody_heard_of_is_undone() {
         assert_eq!(world.amount(&job), 1);
     }
 }
+
+#[test]
+fn an_override_wakes_what_is_parked_behind_a_channel_that_stays_blocked() {
+    let mut world = World::at(1_000);
+    world.rule("none", pattern(&[("job", "*")]), 0);
+    let (stays, runs) = (counter(&[("job", "a")]), counter(&[("job", "a"), ("fast", "yes")]));
+    let bucket = world.limiter.claim(&stays, 1, &mut world.cx).unwrap_err();
+    assert_eq!(world.limiter.claim(&runs, 1, &mut world.cx), Err(bucket));
+    world.limiter.watch(bucket, 1);
+    assert_eq!(world.limiter.take_opened(), []);
+    world.override_("none", "fast", pattern(&[("job", "*"), ("fast", "yes")]), 1);
+    assert_eq!(world.limiter.take_opened(), [(bucket, 1)]);
+    // The queue tries one after the other until one is blocked by this very bucket: so it has another
+    // name now, and the second is tried as well.
+    let renamed = world.limiter.claim(&stays, 1, &mut world.cx).unwrap_err();
+    assert_ne!(renamed, bucket);
+    assert_eq!(world.limiter.claim(&runs, 1, &mut world.cx), Ok(()));
+}
+
+#[test]
+fn parked_names_outlive_a_restore() {
+    let (mut world, job) = one_bucket(0);
+    let bucket = world.limiter.claim(&job, 2, &mut world.cx).unwrap_err();
+    world.limiter.watch(bucket, 2);
+    assert_eq!(world.limiter.take_opened(), []);
+    let mut restored = world.restored();
+    restored.limiter.watch(bucket, 2);
+    assert_eq!(restored.limiter.take_opened(), []);
+    restored.limit("all", 2, RuleMode::Enforce);
+    assert_eq!(restored.limiter.take_opened(), [(bucket, 2)]);
+}
