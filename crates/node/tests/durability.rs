@@ -4,6 +4,7 @@ mod support;
 
 use support::{World, holds_all, put, put_one, put_range};
 use willow_node::{Health, ProposeError, StartError, Unavailable};
+use willow_storage::log::{Log, Record, Threading};
 use willow_storage::vfs::{CrashMode, Op};
 
 #[tokio::test]
@@ -232,4 +233,48 @@ async fn a_snapshot_that_fails_harms_nothing() {
     drop(node);
     let node = world.start().await;
     assert!(holds_all(&node, &answered) && holds_all(&node, &[outcome]));
+}
+
+/// With callers at once, a writer of its own, and the power going somewhere in the middle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_at_once_lose_nothing_answered() {
+    for ops in [3, 10, 25, 60] {
+        let world = World::new(ops);
+        let mut config = world.config();
+        config.log.threading = Threading::Threads;
+        let node = willow_node::Node::start(config.clone()).await.unwrap();
+        world.vfs.crash_after(ops);
+        let tasks: Vec<_> = (0..200).map(|n| support::spawn(&node, put(&format!("lock-{n}")), None)).collect();
+        let mut answered = Vec::new();
+        for task in tasks {
+            answered.extend(task.await.unwrap());
+        }
+        // However far that got, the rest is one crash away.
+        while !world.vfs.has_crashed() {
+            let _outcome = put_one(&node, 1000).await;
+        }
+        world.crash(node, CrashMode::Torn);
+        let node = willow_node::Node::start(config).await.unwrap();
+        assert!(holds_all(&node, &answered), "crash at operation {ops}");
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_of_another_version_is_refused_by_name() {
+    let world = World::new(10);
+    let node = world.start().await;
+    put_range(&node, 0, 3).await;
+    node.shutdown().await;
+    drop(node);
+    // What a later release might have written.
+    let config = world.config();
+    let (log, _) = Log::open(config.vfs, std::path::Path::new("data/log"), config.log).unwrap();
+    let index = log.bounds(1).next;
+    let payload = vec![9, 1, 1, 1, 0].into();
+    log.append(vec![Record::Entry { group: 1, index, term: 1, payload }]).unwrap();
+    log.close();
+    drop(log);
+    let refused = willow_node::Node::start(world.config()).await.unwrap_err().to_string();
+    assert!(refused.contains("record version 9, but this build reads 1 to 1"), "{refused}");
 }
