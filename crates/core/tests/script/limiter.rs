@@ -136,7 +136,7 @@ impl Vocabulary {
 }
 
 fn edit(words: &Words) -> Result<limiter::Command, String> {
-    let (path, rest) = words.text().split_once(' ').unwrap_or((words.text(), ""));
+    let (path, rest) = words.text().split_once(' ').unwrap_or_else(|| (words.text(), ""));
     let (rule, child) = path.split_once('/').map_or((path, None), |(rule, child)| (rule, Some(child)));
     let named = Selector::Name(rule.into());
     let if_match = words.number("match")?.map(Revision);

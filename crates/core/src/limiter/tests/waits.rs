@@ -73,9 +73,11 @@ fn what_can_never_fit_keeps_nobody_waiting() {
     assert_eq!(world.amount(&job), 7);
 }
 
+type Change = (&'static str, fn(&mut World));
+
 #[test]
 fn every_change_of_a_rule_wakes_who_it_kept_waiting() {
-    let open: [(&str, fn(&mut World)); 6] = [
+    let open: [Change; 6] = [
         ("raised", |world| world.limit("all", 2, RuleMode::Enforce)),
         ("shadow", |world| world.limit("all", 1, RuleMode::Shadow)),
         ("deleted", |world| world.delete_rule("all")),
