@@ -36,29 +36,17 @@ pub(crate) struct Span {
 }
 
 /// Runs `clients` until the span is over. The first error of any client fails the run.
-pub(crate) async fn run<C: Client>(
-    label: &str,
-    clients: Vec<C>,
-    span: Span,
-) -> anyhow::Result<Report> {
+pub(crate) async fn run<C: Client>(label: &str, clients: Vec<C>, span: Span) -> anyhow::Result<Report> {
     let count = clients.len();
     let done = Arc::new(AtomicU64::new(0));
     let start = Instant::now() + span.warm_up;
     let end = start + span.measured;
-    let tasks: Vec<_> = clients
-        .into_iter()
-        .map(|client| tokio::spawn(drive(client, start, end, Arc::clone(&done))))
-        .collect();
-    let progress = tokio::spawn(show(
-        format!("{label}, {count} client(s)"),
-        Arc::clone(&done),
-        span,
-    ));
+    let tasks: Vec<_> =
+        clients.into_iter().map(|client| tokio::spawn(drive(client, start, end, Arc::clone(&done)))).collect();
+    let progress = tokio::spawn(show(format!("{label}, {count} client(s)"), Arc::clone(&done), span));
     let mut all = histogram()?;
     for task in tasks {
-        all += task
-            .await?
-            .with_context(|| format!("{label}, {count} client(s)"))?;
+        all += task.await?.with_context(|| format!("{label}, {count} client(s)"))?;
     }
     progress.abort();
     Ok(Report {
@@ -85,8 +73,7 @@ async fn drive<C: Client>(
         let now = Instant::now();
         done.fetch_add(1, Ordering::Relaxed);
         if began >= start && now <= end {
-            latencies
-                .saturating_record(u64::try_from((now - began).as_micros()).unwrap_or(u64::MAX));
+            latencies.saturating_record(u64::try_from((now - began).as_micros()).unwrap_or(u64::MAX));
         }
     }
 }
@@ -97,8 +84,7 @@ fn histogram() -> anyhow::Result<Histogram<u64>> {
 }
 
 async fn show(label: String, done: Arc<AtomicU64>, span: Span) {
-    let style = ProgressStyle::with_template("{bar:30} {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("{bar:30} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
     let total = span.warm_up + span.measured;
     let bar = ProgressBar::new(total.as_millis() as u64).with_style(style);
     let began = Instant::now();

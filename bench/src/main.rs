@@ -54,11 +54,7 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     match args.task {
         #[cfg(feature = "peers")]
-        Task::Peers {
-            seconds,
-            clients,
-            only,
-        } => {
+        Task::Peers { seconds, clients, only } => {
             let span = load::Span {
                 warm_up: std::time::Duration::from_secs(1),
                 measured: std::time::Duration::from_secs(seconds),

@@ -31,9 +31,7 @@ impl Server {
         program: &str,
         arguments: impl FnOnce(&Path, SocketAddr) -> anyhow::Result<Vec<String>>,
     ) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("willow-bench-")
-            .tempdir_in(scratch()?)?;
+        let dir = tempfile::Builder::new().prefix("willow-bench-").tempdir_in(scratch()?)?;
         let address = free_address()?;
         let log = File::create(dir.path().join("log"))?;
         let child = Command::new(program)
@@ -43,11 +41,7 @@ impl Server {
             .stderr(log)
             .spawn()
             .with_context(|| format!("start {program}"))?;
-        let mut server = Self {
-            child,
-            address,
-            dir,
-        };
+        let mut server = Self { child, address, dir };
         server.wait_until_listening(program)?;
         Ok(server)
     }
@@ -55,10 +49,7 @@ impl Server {
     /// Resident memory, bytes.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
@@ -107,17 +98,8 @@ impl Drop for Server {
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }
-        if self
-            .child
-            .kill()
-            .and_then(|()| self.child.wait().map(drop))
-            .is_err()
-        {
-            let _closed = writeln!(
-                std::io::stderr(),
-                "process {} did not stop",
-                self.child.id()
-            );
+        if self.child.kill().and_then(|()| self.child.wait().map(drop)).is_err() {
+            let _closed = writeln!(std::io::stderr(), "process {} did not stop", self.child.id());
         }
     }
 }
@@ -130,10 +112,7 @@ pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
 /// On the disk of the build, not in a tmpfs: fsync must mean something.
 fn scratch() -> anyhow::Result<std::path::PathBuf> {
     let target = std::env::current_exe()?;
-    let dir = target
-        .parent()
-        .context("the program lies in a folder")?
-        .join("bench-data");
+    let dir = target.parent().context("the program lies in a folder")?.join("bench-data");
     std::fs::create_dir_all(&dir)?;
     Ok(dir)
 }

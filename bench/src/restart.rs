@@ -23,14 +23,7 @@ pub(crate) async fn run(program: &str, counters: u64) -> anyhow::Result<()> {
     let mut server = willow::start(program)?;
     fill(&server, counters, "counters", |client, index| async move {
         let key_values = willow::key_values(&counter(index))?.into();
-        client
-            .counters()
-            .set(&SetCounterRequest {
-                key_values,
-                amount: 1,
-                request_id: None,
-            })
-            .await?;
+        client.counters().set(&SetCounterRequest { key_values, amount: 1, request_id: None }).await?;
         Ok(())
     })
     .await?;
@@ -48,17 +41,9 @@ pub(crate) async fn run(program: &str, counters: u64) -> anyhow::Result<()> {
         }
     };
     let elapsed = began.elapsed();
-    ensure!(
-        total == counters,
-        "{total} of {counters} counters came back"
-    );
+    ensure!(total == counters, "{total} of {counters} counters came back");
     let mut table = Table::new();
-    table.set_header([
-        "counters",
-        "kill -9 to first answer",
-        "resident before",
-        "resident after",
-    ]);
+    table.set_header(["counters", "kill -9 to first answer", "resident before", "resident after"]);
     table.add_row([
         counters.to_string(),
         format!("{:.2} s", elapsed.as_secs_f64()),
@@ -83,14 +68,7 @@ pub(crate) async fn memory(program: &str, count: u64) -> anyhow::Result<()> {
             _ => {
                 fill(&server, count, kind, |client, index| async move {
                     let key_values = willow::key_values(&counter(index))?.into();
-                    client
-                        .counters()
-                        .set(&SetCounterRequest {
-                            key_values,
-                            amount: 1,
-                            request_id: None,
-                        })
-                        .await?;
+                    client.counters().set(&SetCounterRequest { key_values, amount: 1, request_id: None }).await?;
                     Ok(())
                 })
                 .await?;
@@ -116,66 +94,33 @@ fn counter(index: u64) -> String {
 async fn locks(server: &Server, count: u64) -> anyhow::Result<()> {
     /// Locks of one call, and calls of one session.
     const AT_ONCE: u64 = 50;
-    fill(
-        server,
-        count / AT_ONCE,
-        "locks, 50 a call",
-        |client, call| async move {
-            let session = CreateSessionRequest {
-                ttl_ms: Some(3_600_000),
-                ..CreateSessionRequest::default()
-            };
-            let session = client.sessions().create(&session).await?.session;
-            let spec = |index: u64| {
-                let key_values = willow::key_values(&counter(call * AT_ONCE + index))?.into();
-                anyhow::Ok(LockSpec {
-                    key_values,
-                    mode: None,
-                    permits: None,
-                    max_permits: None,
-                })
-            };
-            let locks = Some((0..AT_ONCE).map(spec).collect::<anyhow::Result<_>>()?);
-            client
-                .locks()
-                .acquire(&AcquireRequest {
-                    locks,
-                    session: Some(session),
-                    ..AcquireRequest::default()
-                })
-                .await?;
-            Ok(())
-        },
-    )
+    fill(server, count / AT_ONCE, "locks, 50 a call", |client, call| async move {
+        let session = CreateSessionRequest { ttl_ms: Some(3_600_000), ..CreateSessionRequest::default() };
+        let session = client.sessions().create(&session).await?.session;
+        let spec = |index: u64| {
+            let key_values = willow::key_values(&counter(call * AT_ONCE + index))?.into();
+            anyhow::Ok(LockSpec { key_values, mode: None, permits: None, max_permits: None })
+        };
+        let locks = Some((0..AT_ONCE).map(spec).collect::<anyhow::Result<_>>()?);
+        client.locks().acquire(&AcquireRequest { locks, session: Some(session), ..AcquireRequest::default() }).await?;
+        Ok(())
+    })
     .await
 }
 
 async fn items(server: &Server, count: u64) -> anyhow::Result<()> {
     /// Items of one call.
     const AT_ONCE: u64 = 100;
-    fill(
-        server,
-        count / AT_ONCE,
-        "items, 100 a call",
-        |client, call| async move {
-            let item = |index: u64| {
-                let mut item =
-                    NewItem::new(willow::key_values(&counter((call * AT_ONCE + index) / 10))?);
-                item.data = Some(RawJson::of(&format!("payload-{call}-{index}"))?);
-                anyhow::Ok(item)
-            };
-            let items = (0..AT_ONCE).map(item).collect::<anyhow::Result<_>>()?;
-            client
-                .queue(willow::QUEUE)
-                .items()
-                .enqueue_batch(&EnqueueBatchRequest {
-                    items,
-                    request_id: None,
-                })
-                .await?;
-            Ok(())
-        },
-    )
+    fill(server, count / AT_ONCE, "items, 100 a call", |client, call| async move {
+        let item = |index: u64| {
+            let mut item = NewItem::new(willow::key_values(&counter((call * AT_ONCE + index) / 10))?);
+            item.data = Some(RawJson::of(&format!("payload-{call}-{index}"))?);
+            anyhow::Ok(item)
+        };
+        let items = (0..AT_ONCE).map(item).collect::<anyhow::Result<_>>()?;
+        client.queue(willow::QUEUE).items().enqueue_batch(&EnqueueBatchRequest { items, request_id: None }).await?;
+        Ok(())
+    })
     .await
 }
 

@@ -3,9 +3,7 @@
 use anyhow::{Context, ensure};
 use willow_api::{
     item::{DequeueRequest, EnqueueBatchRequest, EnqueueResult, LeaseRequest, NewItem, RawJson},
-    limiter::{
-        CreateOverrideRequest, CreateRuleRequest, DecrementRequest, IncrementRequest, Limit,
-    },
+    limiter::{CreateOverrideRequest, CreateRuleRequest, DecrementRequest, IncrementRequest, Limit},
     lock::{AcquireRequest, CreateSessionRequest, HeldLockRequest},
     page::QueryInput,
     queue::CreateQueueRequest,
@@ -30,25 +28,13 @@ pub(crate) fn restart(server: &mut Server, program: &str) -> anyhow::Result<std:
 
 fn arguments(dir: &std::path::Path, address: std::net::SocketAddr) -> anyhow::Result<Vec<String>> {
     let data = dir.join("data").display().to_string();
-    Ok(vec![
-        "server".into(),
-        "--data-dir".into(),
-        data,
-        "--listen".into(),
-        address.to_string(),
-    ])
+    Ok(vec!["server".into(), "--data-dir".into(), data, "--listen".into(), address.to_string()])
 }
 
 /// As the peers' clients: no idempotency record for each call.
 pub(crate) fn client(server: &Server) -> anyhow::Result<Willow> {
-    let options = Options {
-        request_ids: false,
-        ..Options::default()
-    };
-    Ok(Willow::with_options(
-        &format!("http://{}", server.address),
-        options,
-    )?)
+    let options = Options { request_ids: false, ..Options::default() };
+    Ok(Willow::with_options(&format!("http://{}", server.address), options)?)
 }
 
 pub(crate) fn key_values(text: &str) -> anyhow::Result<KeyValues> {
@@ -68,10 +54,7 @@ pub(crate) struct Locks {
 impl Locks {
     pub(crate) async fn connect(server: &Server, index: usize) -> anyhow::Result<Self> {
         let client = client(server)?;
-        let request = CreateSessionRequest {
-            ttl_ms: Some(600_000),
-            ..CreateSessionRequest::default()
-        };
+        let request = CreateSessionRequest { ttl_ms: Some(600_000), ..CreateSessionRequest::default() };
         let session = client.sessions().create(&request).await?.session;
         let request = AcquireRequest {
             key_values: Some(key_values(&format!("bench=lock client={index}"))?.into()),
@@ -86,11 +69,7 @@ impl Client for Locks {
     async fn cycle(&mut self) -> anyhow::Result<()> {
         let held = self.client.locks().acquire(&self.request).await?;
         let grant = held.locks.first().context("one lock was asked for")?;
-        let request = HeldLockRequest {
-            session: held.session,
-            token: Some(grant.token),
-            request_id: None,
-        };
+        let request = HeldLockRequest { session: held.session, token: Some(grant.token), request_id: None };
         self.client.locks().release(grant.lock, &request).await?;
         Ok(())
     }
@@ -98,10 +77,7 @@ impl Client for Locks {
 
 /// Creates the queue.
 pub(crate) async fn create_queue(server: &Server) -> anyhow::Result<()> {
-    client(server)?
-        .queues()
-        .create(&CreateQueueRequest::new(QUEUE))
-        .await?;
+    client(server)?.queues().create(&CreateQueueRequest::new(QUEUE)).await?;
     Ok(())
 }
 
@@ -113,25 +89,15 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) async fn connect(
-        server: &Server,
-        index: usize,
-        payload: &str,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(server: &Server, index: usize, payload: &str) -> anyhow::Result<Self> {
         let index = i64::try_from(index)?;
         let mut item = NewItem::new(key_values(&format!("bench=queue client={index}"))?);
         item.data = Some(RawJson::of(&payload)?);
         let take = DequeueRequest {
-            query: Some(QueryInput::from(
-                format!("client = {index}").parse::<willow_query::Query>()?,
-            )),
+            query: Some(QueryInput::from(format!("client = {index}").parse::<willow_query::Query>()?)),
             ..DequeueRequest::default()
         };
-        Ok(Self {
-            client: client(server)?,
-            item,
-            take,
-        })
+        Ok(Self { client: client(server)?, item, take })
     }
 }
 
@@ -140,55 +106,25 @@ impl Client for Queue {
         let items = self.client.queue(QUEUE).items();
         items.enqueue(&self.item.clone().into_request(None)).await?;
         let taken = items.dequeue(&self.take).await?;
-        let delivery = taken
-            .items
-            .first()
-            .context("the item just added is there")?;
-        items
-            .ack(
-                delivery.item,
-                &LeaseRequest {
-                    lease_token: delivery.lease_token,
-                    request_id: None,
-                },
-            )
-            .await?;
+        let delivery = taken.items.first().context("the item just added is there")?;
+        items.ack(delivery.item, &LeaseRequest { lease_token: delivery.lease_token, request_id: None }).await?;
         Ok(())
     }
 }
 
 /// Adds `rules` rules with `overrides` overrides each, all of which a counter of [`Counters`] has to
 /// be matched against, and some of which it falls under.
-pub(crate) async fn create_rules(
-    server: &Server,
-    rules: u32,
-    overrides: u32,
-) -> anyhow::Result<()> {
+pub(crate) async fn create_rules(server: &Server, rules: u32, overrides: u32) -> anyhow::Result<()> {
     let client = client(server)?;
     for rule in 0..rules {
         // Every tenth rule governs all counters of the benchmark, the others differ in a value.
-        let key_values = if rule % 10 == 0 {
-            format!("client=* r{rule}=*")
-        } else {
-            format!("client=* team={rule}")
-        };
-        let request = CreateRuleRequest::new(
-            format!("rule-{rule}"),
-            pattern(&key_values)?,
-            Limit::At(1_000_000),
-        );
+        let key_values = if rule % 10 == 0 { format!("client=* r{rule}=*") } else { format!("client=* team={rule}") };
+        let request = CreateRuleRequest::new(format!("rule-{rule}"), pattern(&key_values)?, Limit::At(1_000_000));
         client.rules().create(&request).await?;
         for index in 0..overrides {
             let pattern = pattern(&format!("{key_values} tier={index}"))?;
-            let request = CreateOverrideRequest::new(
-                format!("override-{index}"),
-                pattern,
-                Limit::At(1_000_000),
-            );
-            client
-                .overrides(&format!("rule-{rule}"))
-                .create(&request)
-                .await?;
+            let request = CreateOverrideRequest::new(format!("override-{index}"), pattern, Limit::At(1_000_000));
+            client.overrides(&format!("rule-{rule}")).create(&request).await?;
         }
     }
     Ok(())
@@ -203,14 +139,9 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) async fn connect(server: &Server, index: usize) -> anyhow::Result<Self> {
         // It has the keys of ten rules that govern all, and matches one override of each.
-        let keys = (0..10)
-            .map(|rule| format!(" r{}=1", rule * 10))
-            .collect::<String>();
+        let keys = (0..10).map(|rule| format!(" r{}=1", rule * 10)).collect::<String>();
         let key_values = key_values(&format!("client={index} team=7 tier={}{keys}", index % 100))?;
-        Ok(Self {
-            client: client(server)?,
-            key_values,
-        })
+        Ok(Self { client: client(server)?, key_values })
     }
 }
 
@@ -226,13 +157,7 @@ impl Client for Counters {
         };
         counters.increment(&request).await?;
         let key_values = self.key_values.clone().into();
-        counters
-            .decrement(&DecrementRequest {
-                key_values,
-                amount: None,
-                request_id: None,
-            })
-            .await?;
+        counters.decrement(&DecrementRequest { key_values, amount: None, request_id: None }).await?;
         Ok(())
     }
 }
@@ -247,46 +172,22 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
-    pub(crate) async fn connect(
-        server: &Server,
-        index: usize,
-        payload: &str,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(server: &Server, index: usize, payload: &str) -> anyhow::Result<Self> {
         let data = RawJson::of(&payload)?;
         let item = |channel: usize| {
-            let mut item = NewItem::new(key_values(&format!(
-                "bench=batch client={index} channel={}",
-                channel % 100
-            ))?);
+            let mut item = NewItem::new(key_values(&format!("bench=batch client={index} channel={}", channel % 100))?);
             item.data = Some(data.clone());
             anyhow::Ok(item)
         };
         let items = (0..BATCH).map(item).collect::<anyhow::Result<_>>()?;
-        Ok(Self {
-            client: client(server)?,
-            request: EnqueueBatchRequest {
-                items,
-                request_id: None,
-            },
-        })
+        Ok(Self { client: client(server)?, request: EnqueueBatchRequest { items, request_id: None } })
     }
 }
 
 impl Client for Batches {
     async fn cycle(&mut self) -> anyhow::Result<()> {
-        let reply = self
-            .client
-            .queue(QUEUE)
-            .items()
-            .enqueue_batch(&self.request)
-            .await?;
-        ensure!(
-            reply
-                .results
-                .iter()
-                .all(|result| matches!(result, EnqueueResult::Added(_))),
-            "all were added"
-        );
+        let reply = self.client.queue(QUEUE).items().enqueue_batch(&self.request).await?;
+        ensure!(reply.results.iter().all(|result| matches!(result, EnqueueResult::Added(_))), "all were added");
         Ok(())
     }
 }

@@ -38,18 +38,13 @@ impl Server {
     /// When it cannot be started, or does not listen within a minute.
     pub fn start(arguments: &Arguments) -> anyhow::Result<Self> {
         if let Some(url) = &arguments.server {
-            return Ok(Self {
-                url: url.clone(),
-                process: None,
-            });
+            return Ok(Self { url: url.clone(), process: None });
         }
         let program = match &arguments.willow {
             Some(program) => program.clone(),
             None => std::env::current_exe()?.with_file_name("willow"),
         };
-        let dir = tempfile::Builder::new()
-            .prefix("willow-example-")
-            .tempdir()?;
+        let dir = tempfile::Builder::new().prefix("willow-example-").tempdir()?;
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let log = File::create(dir.path().join("log"))?;
         let mut child = Command::new(&program)
@@ -59,29 +54,18 @@ impl Server {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .with_context(|| {
-                format!(
-                    "start {}: build it first with `cargo build --release`",
-                    program.display()
-                )
-            })?;
+            .with_context(|| format!("start {}: build it first with `cargo build --release`", program.display()))?;
         let deadline = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(address).is_err() {
             if let Some(status) = child.try_wait()? {
-                bail!(
-                    "the server ended with {status}: {}",
-                    std::fs::read_to_string(dir.path().join("log"))?
-                );
+                bail!("the server ended with {status}: {}", std::fs::read_to_string(dir.path().join("log"))?);
             }
             if Instant::now() > deadline {
                 bail!("the server does not listen after a minute");
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(Self {
-            url: format!("http://{address}"),
-            process: Some((child, dir)),
-        })
+        Ok(Self { url: format!("http://{address}"), process: Some((child, dir)) })
     }
 
     /// Where it listens.
@@ -95,13 +79,7 @@ impl Server {
     /// # Errors
     /// When the URL given is not one.
     pub fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::with_options(
-            &self.url,
-            Options {
-                idle_connections: 4096,
-                ..Options::default()
-            },
-        )?)
+        Ok(Client::with_options(&self.url, Options { idle_connections: 4096, ..Options::default() })?)
     }
 }
 

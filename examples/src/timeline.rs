@@ -40,11 +40,7 @@ pub fn series(
     points: usize,
     between: impl Fn(&Span) -> (Duration, Duration),
 ) -> BTreeMap<&str, Vec<(f64, u64)>> {
-    let end = spans
-        .iter()
-        .map(|span| span.ended)
-        .max()
-        .unwrap_or_default();
+    let end = spans.iter().map(|span| span.ended).max().unwrap_or_default();
     let mut all = BTreeMap::new();
     for (group, changes) in changes(spans, between) {
         let mut changes = changes.into_iter().peekable();
@@ -62,17 +58,12 @@ pub fn series(
 }
 
 /// Changes in time order; at one moment ends come before starts, for they are given back first.
-fn changes(
-    spans: &[Span],
-    between: impl Fn(&Span) -> (Duration, Duration),
-) -> BTreeMap<&str, Vec<(Duration, i64)>> {
+fn changes(spans: &[Span], between: impl Fn(&Span) -> (Duration, Duration)) -> BTreeMap<&str, Vec<(Duration, i64)>> {
     let mut all: BTreeMap<&str, Vec<(Duration, i64)>> = BTreeMap::new();
     for span in spans {
         let (from, to) = between(span);
         let weight = i64::try_from(span.weight).unwrap_or(i64::MAX);
-        all.entry(&span.group)
-            .or_default()
-            .extend([(from, weight), (to, -weight)]);
+        all.entry(&span.group).or_default().extend([(from, weight), (to, -weight)]);
     }
     all.values_mut().for_each(|changes| changes.sort_unstable());
     all
@@ -84,23 +75,12 @@ mod tests {
 
     fn span(group: &str, weight: u64, started: u64, ended: u64) -> Span {
         let ms = Duration::from_millis;
-        Span {
-            group: group.into(),
-            weight,
-            enqueued: ms(0),
-            started: ms(started),
-            ended: ms(ended),
-        }
+        Span { group: group.into(), weight, enqueued: ms(0), started: ms(started), ended: ms(ended) }
     }
 
     #[test]
     fn overlapping_work_adds_up_and_touching_work_does_not() {
-        let spans = [
-            span("a", 2, 0, 10),
-            span("a", 3, 10, 20),
-            span("a", 1, 15, 30),
-            span("b", 8, 5, 6),
-        ];
+        let spans = [span("a", 2, 0, 10), span("a", 3, 10, 20), span("a", 1, 15, 30), span("b", 8, 5, 6)];
         assert_eq!(peaks(&spans), BTreeMap::from([("a", 4), ("b", 8)]));
     }
 

@@ -39,12 +39,7 @@ pub(crate) fn run(sh: &Shell, bench: Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Peers { arguments } => {
             setup::peers(sh)?;
-            whole_server(
-                sh,
-                &["--features", "willow-bench/peers"],
-                "peers",
-                &arguments,
-            )
+            whole_server(sh, &["--features", "willow-bench/peers"], "peers", &arguments)
         }
         Bench::Restart { arguments } => whole_server(sh, &[], "restart", &arguments),
         Bench::Memory { arguments } => whole_server(sh, &[], "memory", &arguments),
@@ -55,17 +50,8 @@ pub(crate) fn run(sh: &Shell, bench: Bench) -> anyhow::Result<()> {
     }
 }
 
-fn whole_server(
-    sh: &Shell,
-    features: &[&str],
-    task: &str,
-    arguments: &[String],
-) -> anyhow::Result<()> {
-    cmd!(
-        sh,
-        "cargo build --release --package willow --package willow-bench {features...}"
-    )
-    .run()?;
+fn whole_server(sh: &Shell, features: &[&str], task: &str, arguments: &[String]) -> anyhow::Result<()> {
+    cmd!(sh, "cargo build --release --package willow --package willow-bench {features...}").run()?;
     let target = target(sh);
     let bench = format!("{target}/release/willow-bench");
     let willow = format!("{target}/release/willow");

@@ -18,11 +18,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(sh: &Shell, arguments: &Arguments) -> anyhow::Result<()> {
-    cmd!(
-        sh,
-        "cargo build --release --package willow --package willow-examples"
-    )
-    .run()?;
+    cmd!(sh, "cargo build --release --package willow --package willow-examples").run()?;
     let release = format!("{}/release", target(sh));
     let repo = &arguments.repo;
     cmd!(sh, "{release}/ci --repo {repo}").run()?;
@@ -37,6 +33,5 @@ pub(crate) fn run(sh: &Shell, arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Where cargo puts what it builds.
 pub(crate) fn target(sh: &Shell) -> String {
-    sh.var("CARGO_TARGET_DIR")
-        .unwrap_or_else(|_| "target".into())
+    sh.var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into())
 }

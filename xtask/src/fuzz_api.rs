@@ -27,10 +27,7 @@ pub(crate) fn run(sh: &Shell, examples: u32) -> anyhow::Result<()> {
     let mut server = Server(child);
     let deadline = Instant::now() + Duration::from_secs(60);
     while TcpStream::connect(address).is_err() {
-        ensure!(
-            Instant::now() < deadline,
-            "the server does not listen after a minute"
-        );
+        ensure!(Instant::now() < deadline, "the server does not listen after a minute");
         std::thread::sleep(Duration::from_millis(20));
     }
     let examples = examples.to_string();
@@ -39,10 +36,7 @@ pub(crate) fn run(sh: &Shell, examples: u32) -> anyhow::Result<()> {
     cmd!(sh, "{schemathesis} run {document} --phases examples,coverage,fuzzing,stateful --max-examples {examples} --seed 1 --request-timeout 20 --suppress-health-check all")
         .run()
         .context("schemathesis found faults; its output above has a curl command for each")?;
-    ensure!(
-        server.0.try_wait()?.is_none(),
-        "the server ended during the run"
-    );
+    ensure!(server.0.try_wait()?.is_none(), "the server ended during the run");
     Ok(())
 }
 

@@ -60,8 +60,5 @@ fn main() -> anyhow::Result<()> {
 /// The repository's root.
 fn root() -> std::path::PathBuf {
     let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest
-        .parent()
-        .expect("xtask lies in the root")
-        .to_path_buf()
+    manifest.parent().expect("xtask lies in the root").to_path_buf()
 }

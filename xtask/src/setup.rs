@@ -4,13 +4,7 @@ use anyhow::Context;
 use xshell::{Shell, cmd};
 
 /// The peers of `cargo xtask bench peers`, and what building their clients takes.
-const PEERS: &[&str] = &[
-    "redis-server",
-    "etcd-server",
-    "beanstalkd",
-    "protobuf-compiler",
-    "libprotobuf-dev",
-];
+const PEERS: &[&str] = &["redis-server", "etcd-server", "beanstalkd", "protobuf-compiler", "libprotobuf-dev"];
 
 /// Where the Python tools of the tests live.
 pub(crate) const VENV: &str = "target/venv";
@@ -25,12 +19,7 @@ pub(crate) fn run(sh: &Shell, peers: bool) -> anyhow::Result<()> {
 
 /// The test runner.
 pub(crate) fn nextest(sh: &Shell) -> anyhow::Result<()> {
-    if cmd!(sh, "cargo nextest --version")
-        .quiet()
-        .ignore_stderr()
-        .read()
-        .is_ok()
-    {
+    if cmd!(sh, "cargo nextest --version").quiet().ignore_stderr().read().is_ok() {
         return Ok(());
     }
     eprintln!("installing cargo-nextest");
@@ -51,31 +40,16 @@ pub(crate) fn schemathesis(sh: &Shell) -> anyhow::Result<String> {
             apt(sh, &["python3-venv"])?;
             cmd!(sh, "python3 -m venv {VENV}").run()?;
         }
-        cmd!(sh, "{VENV}/bin/pip install --quiet schemathesis==4.*")
-            .run()
-            .context("pip install schemathesis")?;
+        cmd!(sh, "{VENV}/bin/pip install --quiet schemathesis==4.*").run().context("pip install schemathesis")?;
     }
     Ok(program)
 }
 
 fn apt(sh: &Shell, packages: &[&str]) -> anyhow::Result<()> {
     eprintln!("installing from Debian: {}", packages.join(" "));
-    let sudo: &[&str] = if cmd!(sh, "id -u").quiet().read()? == "0" {
-        &[]
-    } else {
-        &["sudo"]
-    };
-    cmd!(sh, "env {sudo...} apt-get update")
-        .quiet()
-        .ignore_stdout()
-        .run()?;
+    let sudo: &[&str] = if cmd!(sh, "id -u").quiet().read()? == "0" { &[] } else { &["sudo"] };
+    cmd!(sh, "env {sudo...} apt-get update").quiet().ignore_stdout().run()?;
     let _env = sh.push_env("DEBIAN_FRONTEND", "noninteractive");
-    cmd!(
-        sh,
-        "env {sudo...} apt-get install -y --no-install-recommends {packages...}"
-    )
-    .quiet()
-    .ignore_stdout()
-    .run()?;
+    cmd!(sh, "env {sudo...} apt-get install -y --no-install-recommends {packages...}").quiet().ignore_stdout().run()?;
     Ok(())
 }

@@ -15,67 +15,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("willow-query", &["willow-model"]),
     ("willow-core", &["willow-model", "willow-query"]),
     ("willow-storage", &[]),
-    (
-        "willow-node",
-        &["willow-core", "willow-model", "willow-storage"],
-    ),
+    ("willow-node", &["willow-core", "willow-model", "willow-storage"]),
     ("willow-api", &["willow-model", "willow-query"]),
-    (
-        "willow-server",
-        &[
-            "willow-api",
-            "willow-core",
-            "willow-model",
-            "willow-node",
-            "willow-query",
-        ],
-    ),
-    (
-        "willow-client",
-        &["willow-api", "willow-model", "willow-query"],
-    ),
-    (
-        "willow",
-        &[
-            "willow-api",
-            "willow-client",
-            "willow-model",
-            "willow-query",
-            "willow-server",
-        ],
-    ),
-    (
-        "willow-examples",
-        &[
-            "willow-api",
-            "willow-client",
-            "willow-model",
-            "willow-query",
-        ],
-    ),
-    (
-        "willow-bench",
-        &[
-            "willow-api",
-            "willow-client",
-            "willow-model",
-            "willow-query",
-        ],
-    ),
+    ("willow-server", &["willow-api", "willow-core", "willow-model", "willow-node", "willow-query"]),
+    ("willow-client", &["willow-api", "willow-model", "willow-query"]),
+    ("willow", &["willow-api", "willow-client", "willow-model", "willow-query", "willow-server"]),
+    ("willow-examples", &["willow-api", "willow-client", "willow-model", "willow-query"]),
+    ("willow-bench", &["willow-api", "willow-client", "willow-model", "willow-query"]),
     ("xtask", &[]),
 ];
 
 /// Crates that must not reach the outside world, and what they may not depend on for it.
 const PURE: &[&str] = &["willow-model", "willow-query", "willow-core"];
-const IMPURE: &[&str] = &[
-    "tokio",
-    "rand",
-    "tracing",
-    "parking_lot",
-    "rustix",
-    "hyper",
-    "uuid",
-];
+const IMPURE: &[&str] = &["tokio", "rand", "tracing", "parking_lot", "rustix", "hyper", "uuid"];
 
 /// A longer file wants another shape.
 const MAX_LINES: usize = 600;
@@ -94,11 +46,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
 }
 
 fn metadata(root: &Path) -> anyhow::Result<Metadata> {
-    MetadataCommand::new()
-        .manifest_path(root.join("Cargo.toml"))
-        .no_deps()
-        .exec()
-        .context("cargo metadata")
+    MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps().exec().context("cargo metadata")
 }
 
 /// Arrows that ARROWS does not allow, and impure dependencies of pure crates.
@@ -108,16 +56,10 @@ fn arrows(metadata: &Metadata) -> Vec<String> {
     for package in metadata.workspace_packages() {
         let name = package.name.as_str();
         let Some(allowed) = allowed.get(name) else {
-            faults.push(format!(
-                "{name}: a new crate; say in xtask/src/tidy.rs and ARCHITECTURE.md what it may use"
-            ));
+            faults.push(format!("{name}: a new crate; say in xtask/src/tidy.rs and ARCHITECTURE.md what it may use"));
             continue;
         };
-        for dependency in package
-            .dependencies
-            .iter()
-            .filter(|dependency| dependency.kind == DependencyKind::Normal)
-        {
+        for dependency in package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal) {
             let used = dependency.name.as_str();
             if dependency.path.is_some() && !allowed.contains(&used) {
                 faults.push(format!("{name} must not use {used}: see ARCHITECTURE.md"));
@@ -132,13 +74,9 @@ fn arrows(metadata: &Metadata) -> Vec<String> {
 
 /// Dependencies without a line in docs/dependencies.md, and lines without a dependency.
 fn undocumented_dependencies(metadata: &Metadata, root: &Path) -> anyhow::Result<Vec<String>> {
-    let page =
-        fs::read_to_string(root.join("docs/dependencies.md")).context("docs/dependencies.md")?;
-    let listed: BTreeSet<&str> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
-        .map(|(name, _)| name)
-        .collect();
+    let page = fs::read_to_string(root.join("docs/dependencies.md")).context("docs/dependencies.md")?;
+    let listed: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name).collect();
     let used: BTreeSet<&str> = metadata
         .workspace_packages()
         .into_iter()
@@ -146,21 +84,15 @@ fn undocumented_dependencies(metadata: &Metadata, root: &Path) -> anyhow::Result
         .filter(|dependency| dependency.path.is_none())
         .map(|dependency| dependency.name.as_str())
         .collect();
-    let missing = used
-        .difference(&listed)
-        .map(|name| format!("docs/dependencies.md: say why `{name}` is there"));
-    let stale = listed
-        .difference(&used)
-        .map(|name| format!("docs/dependencies.md: `{name}` is not used any more"));
+    let missing = used.difference(&listed).map(|name| format!("docs/dependencies.md: say why `{name}` is there"));
+    let stale = listed.difference(&used).map(|name| format!("docs/dependencies.md: `{name}` is not used any more"));
     Ok(missing.chain(stale).collect())
 }
 
 fn rust_files(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    let mut folders: Vec<PathBuf> = ["bench", "crates", "examples", "xtask"]
-        .iter()
-        .map(|folder| root.join(folder))
-        .collect();
+    let mut folders: Vec<PathBuf> =
+        ["bench", "crates", "examples", "xtask"].iter().map(|folder| root.join(folder)).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             let path = entry?.path();
@@ -181,9 +113,7 @@ fn file_faults(root: &Path, file: &Path) -> anyhow::Result<Vec<String>> {
     let mut faults = Vec::new();
     let lines = text.lines().count();
     if lines > MAX_LINES {
-        faults.push(format!(
-            "{shown}: {lines} lines, of {MAX_LINES} at most; give it another shape"
-        ));
+        faults.push(format!("{shown}: {lines} lines, of {MAX_LINES} at most; give it another shape"));
     }
     for (number, line) in text.lines().enumerate() {
         // Split so that this very line does not match itself.
@@ -206,14 +136,8 @@ mod tests {
     #[test]
     fn an_arrow_against_the_grain_is_found() {
         let metadata = metadata(&crate::root()).expect("metadata");
-        let core = metadata
-            .workspace_packages()
-            .into_iter()
-            .find(|package| *package.name == "willow-core");
-        assert!(
-            core.is_some_and(|package| !package.dependencies.is_empty()),
-            "the check must see real dependencies"
-        );
+        let core = metadata.workspace_packages().into_iter().find(|package| *package.name == "willow-core");
+        assert!(core.is_some_and(|package| !package.dependencies.is_empty()), "the check must see real dependencies");
         assert_eq!(arrows(&metadata), Vec::<String>::new());
     }
 }

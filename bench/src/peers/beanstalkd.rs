@@ -28,20 +28,12 @@ pub(crate) struct Tube {
 }
 
 impl Tube {
-    pub(crate) async fn connect(
-        server: &Server,
-        index: usize,
-        payload: &str,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(server: &Server, index: usize, payload: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(server.address).await?;
         stream.set_nodelay(true)?;
-        let mut tube = Self {
-            stream: BufStream::new(stream),
-            payload: payload.into(),
-        };
+        let mut tube = Self { stream: BufStream::new(stream), payload: payload.into() };
         tube.call(&format!("use t{index}\r\n"), "USING").await?;
-        tube.call(&format!("watch t{index}\r\n"), "WATCHING")
-            .await?;
+        tube.call(&format!("watch t{index}\r\n"), "WATCHING").await?;
         Ok(tube)
     }
 

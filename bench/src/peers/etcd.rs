@@ -39,21 +39,14 @@ impl Locks {
     pub(crate) async fn connect(server: &Server, index: usize) -> anyhow::Result<Self> {
         let mut connection = Connection::connect([server.address.to_string()], None).await?;
         let lease = connection.lease_grant(600, None).await?.id();
-        Ok(Self {
-            connection,
-            lease,
-            name: format!("bench/{index}"),
-        })
+        Ok(Self { connection, lease, name: format!("bench/{index}") })
     }
 }
 
 impl Client for Locks {
     async fn cycle(&mut self) -> anyhow::Result<()> {
         let options = LockOptions::new().with_lease(self.lease);
-        let held = self
-            .connection
-            .lock(self.name.as_str(), Some(options))
-            .await?;
+        let held = self.connection.lock(self.name.as_str(), Some(options)).await?;
         self.connection.unlock(held.key()).await?;
         Ok(())
     }

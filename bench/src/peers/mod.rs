@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// 100 bytes, for every queue.
-const PAYLOAD: &str = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
+const PAYLOAD: &str =
+    "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
 
 /// One row of the table.
 struct Row {
@@ -24,12 +25,7 @@ struct Row {
 }
 
 /// Measures everything; `only` keeps the jobs whose name contains it.
-pub(crate) async fn run(
-    program: &str,
-    clients: &[usize],
-    span: Span,
-    only: Option<&str>,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(program: &str, clients: &[usize], span: Span, only: Option<&str>) -> anyhow::Result<()> {
     let wanted = |job: &str| only.is_none_or(|only| job.contains(only));
     let mut rows = Vec::new();
     for &count in clients {
@@ -61,11 +57,7 @@ async fn locks(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<Ro
     drop(server);
     let server = willow::start(program)?;
     let connect = async |index| willow::Locks::connect(&server, index).await;
-    Ok(vec![
-        etcd,
-        redis,
-        measure(LOCK, WILLOW, count, span, connect).await?,
-    ])
+    Ok(vec![etcd, redis, measure(LOCK, WILLOW, count, span, connect).await?])
 }
 
 async fn queues(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<Row>> {
@@ -80,11 +72,7 @@ async fn queues(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<R
     let server = willow::start(program)?;
     willow::create_queue(&server).await?;
     let connect = async |index| willow::Queue::connect(&server, index, PAYLOAD).await;
-    Ok(vec![
-        redis,
-        beanstalkd,
-        measure(QUEUE, WILLOW, count, span, connect).await?,
-    ])
+    Ok(vec![redis, beanstalkd, measure(QUEUE, WILLOW, count, span, connect).await?])
 }
 
 async fn limits(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<Row>> {
@@ -92,17 +80,7 @@ async fn limits(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<R
     let connect = async |index| willow::Counters::connect(&server, index).await;
     let without = measure(LIMIT, "willow, no rules", count, span, connect).await?;
     willow::create_rules(&server, 100, 100).await?;
-    Ok(vec![
-        without,
-        measure(
-            LIMIT,
-            "willow, 100 rules x 100 overrides",
-            count,
-            span,
-            connect,
-        )
-        .await?,
-    ])
+    Ok(vec![without, measure(LIMIT, "willow, 100 rules x 100 overrides", count, span, connect).await?])
 }
 
 async fn batches(program: &str, count: usize, span: Span) -> anyhow::Result<Row> {
@@ -111,10 +89,7 @@ async fn batches(program: &str, count: usize, span: Span) -> anyhow::Result<Row>
     let connect = async |index| willow::Batches::connect(&server, index, PAYLOAD).await;
     // A few clients fill both cores already; more would only wait.
     let row = measure(BATCHES, WILLOW, count.min(4), span, connect).await?;
-    Ok(Row {
-        items: willow::BATCH,
-        ..row
-    })
+    Ok(Row { items: willow::BATCH, ..row })
 }
 
 const LOCK: &str = "lock + unlock";
@@ -135,35 +110,18 @@ async fn measure<C: Client>(
         clients.push(connect(index).await?);
     }
     let report = load::run(&format!("{job}, {server}"), clients, span).await?;
-    Ok(Row {
-        job,
-        server,
-        report,
-        items: 1,
-    })
+    Ok(Row { job, server, report, items: 1 })
 }
 
 /// Ratios are Willow's rate over the row's, within one job and one number of clients.
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::ASCII_MARKDOWN);
-    table.set_header([
-        "job",
-        "clients",
-        "server",
-        "per second",
-        "p50 ms",
-        "p99 ms",
-        "willow is",
-    ]);
+    table.set_header(["job", "clients", "server", "per second", "p50 ms", "p99 ms", "willow is"]);
     for row in rows {
-        let same =
-            |other: &&Row| other.job == row.job && other.report.clients == row.report.clients;
+        let same = |other: &&Row| other.job == row.job && other.report.clients == row.report.clients;
         // The last row of a group is the one that all others are compared with.
-        let willow = rows
-            .iter()
-            .rfind(same)
-            .map_or(row.report.per_second, |row| row.report.per_second);
+        let willow = rows.iter().rfind(same).map_or(row.report.per_second, |row| row.report.per_second);
         table.add_row([
             row.job.to_owned(),
             row.report.clients.to_string(),

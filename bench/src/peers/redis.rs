@@ -47,11 +47,7 @@ impl Locks {
         let unlock = Script::new(
             "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end",
         );
-        Ok(Self {
-            connection: connect(server).await?,
-            name: format!("bench:{index}"),
-            unlock,
-        })
+        Ok(Self { connection: connect(server).await?, name: format!("bench:{index}"), unlock })
     }
 }
 
@@ -66,12 +62,7 @@ impl Client for Locks {
             .query_async(&mut self.connection)
             .await?;
         ensure!(taken, "the lock is this client's own");
-        let freed: i64 = self
-            .unlock
-            .key(&self.name)
-            .arg("token")
-            .invoke_async(&mut self.connection)
-            .await?;
+        let freed: i64 = self.unlock.key(&self.name).arg("token").invoke_async(&mut self.connection).await?;
         ensure!(freed == 1, "the lock was held");
         Ok(())
     }
@@ -86,46 +77,21 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) async fn connect(
-        server: &Server,
-        index: usize,
-        payload: &str,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(server: &Server, index: usize, payload: &str) -> anyhow::Result<Self> {
         let mut connection = connect(server).await?;
         let stream = format!("queue:{index}");
-        let _made: String = connection
-            .xgroup_create_mkstream(&stream, "group", "0")
-            .await?;
-        let options = StreamReadOptions::default()
-            .group("group", "consumer")
-            .count(1);
-        Ok(Self {
-            connection,
-            stream,
-            options,
-            payload: payload.into(),
-        })
+        let _made: String = connection.xgroup_create_mkstream(&stream, "group", "0").await?;
+        let options = StreamReadOptions::default().group("group", "consumer").count(1);
+        Ok(Self { connection, stream, options, payload: payload.into() })
     }
 }
 
 impl Client for Stream {
     async fn cycle(&mut self) -> anyhow::Result<()> {
-        let _id: String = self
-            .connection
-            .xadd(&self.stream, "*", &[("data", &self.payload)])
-            .await?;
-        let reply: StreamReadReply = self
-            .connection
-            .xread_options(&[&self.stream], &[">"], &self.options)
-            .await?;
-        let taken = reply
-            .keys
-            .first()
-            .and_then(|key| key.ids.first())
-            .map(|entry| entry.id.clone());
-        let Some(id) = taken else {
-            anyhow::bail!("the item just added is there")
-        };
+        let _id: String = self.connection.xadd(&self.stream, "*", &[("data", &self.payload)]).await?;
+        let reply: StreamReadReply = self.connection.xread_options(&[&self.stream], &[">"], &self.options).await?;
+        let taken = reply.keys.first().and_then(|key| key.ids.first()).map(|entry| entry.id.clone());
+        let Some(id) = taken else { anyhow::bail!("the item just added is there") };
         let acked: i64 = redis::pipe()
             .xack(&self.stream, "group", &[&id])
             .xdel(&self.stream, &[&id])

@@ -10,8 +10,8 @@ use utoipa::{
         schema::{AdditionalProperties, AnyOfBuilder},
     },
 };
-use willow_model::{Origin, RawKeyValues};
 pub use willow_model::{Id, KeyValues, Revision};
+use willow_model::{Origin, RawKeyValues};
 
 /// Key values in a request: checked ones when a client makes it, raw ones when a server reads it, so
 /// that the server can say who gives them and report faults with their own error code.

@@ -3,11 +3,7 @@
 //! A derived `Deserialize` of a struct also takes a list of its fields' values in order, which would let
 //! `[]` pass for a request of optional fields. [`object`] makes it take an object only.
 
-use serde::{
-    Deserializer,
-    de::Visitor,
-    forward_to_deserialize_any,
-};
+use serde::{Deserializer, de::Visitor, forward_to_deserialize_any};
 
 /// Asks for a map where a struct is wanted.
 pub(crate) struct ObjectOnly<D>(pub(crate) D);

@@ -229,10 +229,9 @@ impl Worker {
             let request = LeaseRequest { lease_token: delivery.lease_token, request_id: None };
             queue.ack(delivery.item, &request).await?;
         } else {
-            let delivered = taken.iter().map(|delivery| willow_api::item::Delivered {
-                item: delivery.item,
-                lease_token: delivery.lease_token,
-            });
+            let delivered = taken
+                .iter()
+                .map(|delivery| willow_api::item::Delivered { item: delivery.item, lease_token: delivery.lease_token });
             let request = willow_api::item::AckBatchRequest { items: delivered.collect(), request_id: None };
             queue.ack_batch(&request).await?;
         }

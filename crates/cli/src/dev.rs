@@ -88,7 +88,8 @@ async fn fill(client: &Client) -> anyhow::Result<()> {
     let session = CreateSessionRequest { ttl_ms: Some(3_600_000), owner: Some("deployer-7".into()), request_id: None };
     let session = client.sessions().create(&session).await?.session;
     let key_values = KeyValues::parse(Origin::User, "deploy=web env=prod")?;
-    let acquire = AcquireRequest { key_values: Some(key_values.into()), session: Some(session), ..AcquireRequest::default() };
+    let acquire =
+        AcquireRequest { key_values: Some(key_values.into()), session: Some(session), ..AcquireRequest::default() };
     there(client.locks().acquire(&acquire).await)?;
     let key_values = KeyValues::parse(Origin::User, "repo=willow branch=fix-typo")?;
     let increment =

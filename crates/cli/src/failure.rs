@@ -114,7 +114,10 @@ fn explain(problem: &Problem) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use willow_api::{ErrorCode, lock::{Holder, LockMode}, Revision};
+    use willow_api::{
+        ErrorCode, Revision,
+        lock::{Holder, LockMode},
+    };
 
     use super::*;
 

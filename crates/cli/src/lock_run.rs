@@ -82,11 +82,7 @@ pub(crate) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCod
 }
 
 /// Waits for the child; `None` when it was stopped because the lock was being lost.
-async fn watch(
-    child: &mut Child,
-    lock: &LockGuard,
-    ttl: Duration,
-) -> anyhow::Result<Option<std::process::ExitStatus>> {
+async fn watch(child: &mut Child, lock: &LockGuard, ttl: Duration) -> anyhow::Result<Option<std::process::ExitStatus>> {
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let margin = ttl / 4;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -25,7 +25,12 @@ use failure::Failure;
 use output::{Format, Output};
 
 #[derive(Parser)]
-#[command(name = "willow", version, about = "Locks, limits and a work queue, addressed by key values", max_term_width = 100)]
+#[command(
+    name = "willow",
+    version,
+    about = "Locks, limits and a work queue, addressed by key values",
+    max_term_width = 100
+)]
 struct Args {
     /// The server to talk to
     #[arg(long, global = true, env = "WILLOW_SERVER", default_value = "http://127.0.0.1:7070")]
@@ -116,7 +121,8 @@ fn run(args: Args) -> Result<ExitCode, Failure> {
         command => {
             let options = Options { timeout: args.timeout, ..Options::default() };
             let client = Client::with_options(&args.server, options)?;
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
             return runtime.block_on(call(command, &client, &output));
         }
     }

@@ -25,24 +25,50 @@ pub(crate) type Columns = &'static [&'static str];
 pub(crate) const HOLDERS: Columns = &["owner", "mode", "token", "depth", "held_for_ms", "expires_in_ms"];
 pub(crate) const BLOCKING: Columns =
     &["rule_name", "override_name", "bucket", "used", "requested", "limit", "waiting", "retry_after_ms"];
-pub(crate) const LOCKS: Columns = &["id", "key_values", "holders.0.mode", "holders.0.owner", "holders.0.token", "waiting"];
+pub(crate) const LOCKS: Columns =
+    &["id", "key_values", "holders.0.mode", "holders.0.owner", "holders.0.token", "waiting"];
 pub(crate) const RULES: Columns =
     &["name", "key_values", "limit", "mode", "overrides", "buckets", "shadow_denials", "revision"];
 pub(crate) const OVERRIDES: Columns = &["name", "key_values", "limit", "revision"];
 pub(crate) const COUNTERS: Columns = &["id", "key_values", "amount", "held"];
 pub(crate) const QUEUES: Columns = &[
-    "name", "state", "counts.waiting", "counts.delayed", "counts.in_flight", "channels", "dead_letters", "consumers_waiting",
+    "name",
+    "state",
+    "counts.waiting",
+    "counts.delayed",
+    "counts.in_flight",
+    "channels",
+    "dead_letters",
+    "consumers_waiting",
 ];
 pub(crate) const CHANNELS: Columns = &[
-    "id", "key_values", "metadata", "counts.waiting", "counts.delayed", "counts.in_flight", "oldest_waiting_ms", "idle_ms",
+    "id",
+    "key_values",
+    "metadata",
+    "counts.waiting",
+    "counts.delayed",
+    "counts.in_flight",
+    "oldest_waiting_ms",
+    "idle_ms",
 ];
 pub(crate) const ITEMS: Columns = &["id", "key_values", "state", "attempts", "priority", "age_ms", "data", "reason"];
 pub(crate) const DELIVERIES: Columns = &["item", "lease_token", "key_values", "attempt", "expires_in_ms", "data"];
 pub(crate) const GRANTS: Columns = &["lock", "token", "mode", "depth"];
-pub(crate) const REASONS: Columns = &["reason", "due_in_ms", "denied_by.0.rule_name", "denied_by.0.bucket", "items", "waiting"];
+pub(crate) const REASONS: Columns =
+    &["reason", "due_in_ms", "denied_by.0.rule_name", "denied_by.0.bucket", "items", "waiting"];
 pub(crate) const NODES: Columns = &["id", "role", "health", "reason"];
-pub(crate) const RULE_REASONS: Columns =
-    &["name", "key_values", "mode", "verdict", "key", "limits.0.override_name", "limits.0.bucket", "limits.0.used", "limits.0.limit", "limits.0.allowed"];
+pub(crate) const RULE_REASONS: Columns = &[
+    "name",
+    "key_values",
+    "mode",
+    "verdict",
+    "key",
+    "limits.0.override_name",
+    "limits.0.bucket",
+    "limits.0.used",
+    "limits.0.limit",
+    "limits.0.allowed",
+];
 
 /// Where answers go.
 #[derive(Debug)]

@@ -3,8 +3,7 @@
 use http::Method;
 use serde::{Serialize, de::DeserializeOwned};
 use willow_api::{
-    Id, Page, Revision, channel, cluster, item, keys::SessionId, limiter, lock, page::Query,
-    path::segment, queue,
+    Id, Page, Revision, channel, cluster, item, keys::SessionId, limiter, lock, page::Query, path::segment, queue,
 };
 
 use crate::{Client, Error, Pages, transport::Call};
@@ -50,67 +49,49 @@ impl Client {
     /// Locks.
     #[must_use]
     pub fn locks(&self) -> Locks {
-        Locks {
-            client: self.clone(),
-        }
+        Locks { client: self.clone() }
     }
 
     /// Sessions.
     #[must_use]
     pub fn sessions(&self) -> Sessions {
-        Sessions {
-            client: self.clone(),
-        }
+        Sessions { client: self.clone() }
     }
 
     /// Limiter rules, and explain.
     #[must_use]
     pub fn rules(&self) -> Rules {
-        Rules {
-            client: self.clone(),
-        }
+        Rules { client: self.clone() }
     }
 
     /// Overrides of a rule, by its name or id.
     #[must_use]
     pub fn overrides(&self, rule: &str) -> Overrides {
-        Overrides {
-            client: self.clone(),
-            rule: segment(rule),
-        }
+        Overrides { client: self.clone(), rule: segment(rule) }
     }
 
     /// Counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters {
-            client: self.clone(),
-        }
+        Counters { client: self.clone() }
     }
 
     /// Holds.
     #[must_use]
     pub fn holds(&self) -> Holds {
-        Holds {
-            client: self.clone(),
-        }
+        Holds { client: self.clone() }
     }
 
     /// Queues.
     #[must_use]
     pub fn queues(&self) -> Queues {
-        Queues {
-            client: self.clone(),
-        }
+        Queues { client: self.clone() }
     }
 
     /// One queue, by its name or id.
     #[must_use]
     pub fn queue(&self, queue: &str) -> QueueHandle {
-        QueueHandle {
-            client: self.clone(),
-            queue: segment(queue),
-        }
+        QueueHandle { client: self.clone(), queue: segment(queue) }
     }
 
     /// The cluster's nodes.
@@ -118,8 +99,7 @@ impl Client {
     /// # Errors
     /// As [`Error`] says.
     pub async fn cluster(&self) -> Result<cluster::Cluster, Error> {
-        self.read(Call::new(Method::GET, "/v1/cluster".into()))
-            .await
+        self.read(Call::new(Method::GET, "/v1/cluster".into())).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, Error> {
@@ -127,20 +107,12 @@ impl Client {
     }
 
     /// A call that reads, with a body.
-    async fn ask<B: Serialize, T: DeserializeOwned>(
-        &self,
-        path: String,
-        body: &B,
-    ) -> Result<T, Error> {
+    async fn ask<B: Serialize, T: DeserializeOwned>(&self, path: String, body: &B) -> Result<T, Error> {
         self.read(Call::new(Method::POST, path).json(body)?).await
     }
 
     /// One page. A round-robin pick moves a cursor, so that a repeat would skip one.
-    async fn query<T: DeserializeOwned>(
-        &self,
-        path: String,
-        query: &Query,
-    ) -> Result<Page<T>, Error> {
+    async fn query<T: DeserializeOwned>(&self, path: String, query: &Query) -> Result<Page<T>, Error> {
         let call = Call::new(Method::POST, path).json(query)?;
         if matches!(query.pick, Some(willow_query::Pick::RoundRobin { .. })) {
             return self.change(call, None).await;
@@ -202,16 +174,9 @@ impl Locks {
     ///
     /// # Errors
     /// As [`Error`] says; `LOCK_HELD` names the holders.
-    pub async fn acquire(
-        &self,
-        request: &lock::AcquireRequest,
-    ) -> Result<lock::AcquireReply, Error> {
-        let call = Call::new(Method::POST, "/v1/locks".into())
-            .json(request)?
-            .wait_ms(request.wait_ms);
-        self.client
-            .change(call, request.request_id.as_deref())
-            .await
+    pub async fn acquire(&self, request: &lock::AcquireRequest) -> Result<lock::AcquireReply, Error> {
+        let call = Call::new(Method::POST, "/v1/locks".into()).json(request)?.wait_ms(request.wait_ms);
+        self.client.change(call, request.request_id.as_deref()).await
     }
 
     change! {
@@ -227,14 +192,8 @@ impl Locks {
     ///
     /// # Errors
     /// As [`Error`] says.
-    pub async fn validate(
-        &self,
-        lock: Id,
-        request: &lock::ValidateRequest,
-    ) -> Result<lock::ValidateReply, Error> {
-        self.client
-            .ask(format!("/v1/locks/{lock}/validate"), request)
-            .await
+    pub async fn validate(&self, lock: Id, request: &lock::ValidateRequest) -> Result<lock::ValidateReply, Error> {
+        self.client.ask(format!("/v1/locks/{lock}/validate"), request).await
     }
 
     /// One lock.
@@ -256,18 +215,10 @@ impl Locks {
         reason: Option<&str>,
     ) -> Result<lock::ForceReleaseReply, Error> {
         let given = [("by", by), ("reason", reason)];
-        let given = given
-            .iter()
-            .filter_map(|(name, value)| Some(format!("{name}={}", segment((*value)?))));
+        let given = given.iter().filter_map(|(name, value)| Some(format!("{name}={}", segment((*value)?))));
         let query = given.collect::<Vec<_>>().join("&");
-        let path = if query.is_empty() {
-            format!("/v1/locks/{lock}")
-        } else {
-            format!("/v1/locks/{lock}?{query}")
-        };
-        self.client
-            .change(Call::new(Method::DELETE, path), None)
-            .await
+        let path = if query.is_empty() { format!("/v1/locks/{lock}") } else { format!("/v1/locks/{lock}?{query}") };
+        self.client.change(Call::new(Method::DELETE, path), None).await
     }
 
     queries!((self) "/v1/locks/query".into() => lock::Lock);
@@ -286,9 +237,7 @@ impl Sessions {
     pub async fn heartbeat(&self, session: SessionId) -> Result<lock::RenewedReply, Error> {
         // Renewing twice is renewing once: no request id, and nothing recorded.
         let path = format!("/v1/sessions/{session}/heartbeat");
-        self.client
-            .read(Call::new(Method::POST, path).json(&queue::EmptyRequest::default())?)
-            .await
+        self.client.read(Call::new(Method::POST, path).json(&queue::EmptyRequest::default())?).await
     }
 
     /// Ends the session and gives back all it holds.
@@ -296,12 +245,7 @@ impl Sessions {
     /// # Errors
     /// As [`Error`] says.
     pub async fn end(&self, session: SessionId) -> Result<lock::EndSessionReply, Error> {
-        self.client
-            .change(
-                Call::new(Method::DELETE, format!("/v1/sessions/{session}")),
-                None,
-            )
-            .await
+        self.client.change(Call::new(Method::DELETE, format!("/v1/sessions/{session}")), None).await
     }
 }
 
@@ -321,11 +265,8 @@ impl Rules {
         request: &limiter::UpdateRuleRequest,
         revision: Option<Revision>,
     ) -> Result<limiter::Rule, Error> {
-        let call =
-            Call::new(Method::PUT, format!("/v1/limiter/rules/{}", segment(rule))).json(request)?;
-        self.client
-            .change(if_match(call, revision), request.request_id.as_deref())
-            .await
+        let call = Call::new(Method::PUT, format!("/v1/limiter/rules/{}", segment(rule))).json(request)?;
+        self.client.change(if_match(call, revision), request.request_id.as_deref()).await
     }
 
     /// Removes a rule and its overrides.
@@ -333,14 +274,8 @@ impl Rules {
     /// # Errors
     /// As [`Error`] says.
     pub async fn delete(&self, rule: &str, revision: Option<Revision>) -> Result<(), Error> {
-        let call = Call::new(
-            Method::DELETE,
-            format!("/v1/limiter/rules/{}", segment(rule)),
-        );
-        self.client
-            .change::<serde::de::IgnoredAny>(if_match(call, revision), None)
-            .await
-            .map(drop)
+        let call = Call::new(Method::DELETE, format!("/v1/limiter/rules/{}", segment(rule)));
+        self.client.change::<serde::de::IgnoredAny>(if_match(call, revision), None).await.map(drop)
     }
 
     /// One rule.
@@ -348,19 +283,14 @@ impl Rules {
     /// # Errors
     /// As [`Error`] says.
     pub async fn get(&self, rule: &str) -> Result<limiter::Rule, Error> {
-        self.client
-            .get(format!("/v1/limiter/rules/{}", segment(rule)))
-            .await
+        self.client.get(format!("/v1/limiter/rules/{}", segment(rule))).await
     }
 
     /// Why would an increment pass, or not?
     ///
     /// # Errors
     /// As [`Error`] says.
-    pub async fn explain(
-        &self,
-        request: &limiter::ExplainRequest,
-    ) -> Result<limiter::Explanation, Error> {
+    pub async fn explain(&self, request: &limiter::ExplainRequest) -> Result<limiter::Explanation, Error> {
         self.client.ask("/v1/limiter/explain".into(), request).await
     }
 
@@ -384,9 +314,7 @@ impl Overrides {
         revision: Option<Revision>,
     ) -> Result<limiter::Override, Error> {
         let call = Call::new(Method::PUT, self.path(name)).json(request)?;
-        self.client
-            .change(if_match(call, revision), request.request_id.as_deref())
-            .await
+        self.client.change(if_match(call, revision), request.request_id.as_deref()).await
     }
 
     /// Removes an override.
@@ -395,10 +323,7 @@ impl Overrides {
     /// As [`Error`] says.
     pub async fn delete(&self, name: &str, revision: Option<Revision>) -> Result<(), Error> {
         let call = Call::new(Method::DELETE, self.path(name));
-        self.client
-            .change::<serde::de::IgnoredAny>(if_match(call, revision), None)
-            .await
-            .map(drop)
+        self.client.change::<serde::de::IgnoredAny>(if_match(call, revision), None).await.map(drop)
     }
 
     /// One override.
@@ -412,11 +337,7 @@ impl Overrides {
     queries!((self) format!("/v1/limiter/rules/{}/overrides/query", self.rule) => limiter::Override);
 
     fn path(&self, name: &str) -> String {
-        format!(
-            "/v1/limiter/rules/{}/overrides/{}",
-            self.rule,
-            segment(name)
-        )
+        format!("/v1/limiter/rules/{}/overrides/{}", self.rule, segment(name))
     }
 }
 
@@ -425,17 +346,10 @@ impl Counters {
     ///
     /// # Errors
     /// As [`Error`] says; `LIMIT_REACHED` names every rule in the way.
-    pub async fn increment(
-        &self,
-        request: &limiter::IncrementRequest,
-    ) -> Result<limiter::IncrementReply, Error> {
+    pub async fn increment(&self, request: &limiter::IncrementRequest) -> Result<limiter::IncrementReply, Error> {
         let path = "/v1/limiter/counters/increment".into();
-        let call = Call::new(Method::POST, path)
-            .json(request)?
-            .wait_ms(request.wait_ms);
-        self.client
-            .change(call, request.request_id.as_deref())
-            .await
+        let call = Call::new(Method::POST, path).json(request)?.wait_ms(request.wait_ms);
+        self.client.change(call, request.request_id.as_deref()).await
     }
 
     change! {
@@ -450,9 +364,7 @@ impl Counters {
     /// # Errors
     /// As [`Error`] says.
     pub async fn get(&self, counter: Id) -> Result<limiter::Counter, Error> {
-        self.client
-            .get(format!("/v1/limiter/counters/{counter}"))
-            .await
+        self.client.get(format!("/v1/limiter/counters/{counter}")).await
     }
 
     queries!((self) "/v1/limiter/counters/query".into() => limiter::Counter);
@@ -469,12 +381,7 @@ impl Holds {
     /// # Errors
     /// As [`Error`] says.
     pub async fn release(&self, hold: Id) -> Result<limiter::ReleaseHoldReply, Error> {
-        self.client
-            .change(
-                Call::new(Method::DELETE, format!("/v1/limiter/holds/{hold}")),
-                None,
-            )
-            .await
+        self.client.change(Call::new(Method::DELETE, format!("/v1/limiter/holds/{hold}")), None).await
     }
 }
 
@@ -506,9 +413,7 @@ impl QueueHandle {
         revision: Option<Revision>,
     ) -> Result<queue::Queue, Error> {
         let call = Call::new(Method::PUT, format!("/v1/queues/{}", self.queue)).json(request)?;
-        self.client
-            .change(if_match(call, revision), request.request_id.as_deref())
-            .await
+        self.client.change(if_match(call, revision), request.request_id.as_deref()).await
     }
 
     /// Removes the queue with all it holds: at once for callers, its rows in the background.
@@ -534,28 +439,19 @@ impl QueueHandle {
     /// Its items.
     #[must_use]
     pub fn items(&self) -> Items {
-        Items {
-            client: self.client.clone(),
-            queue: self.queue.clone(),
-        }
+        Items { client: self.client.clone(), queue: self.queue.clone() }
     }
 
     /// Its channels.
     #[must_use]
     pub fn channels(&self) -> Channels {
-        Channels {
-            client: self.client.clone(),
-            queue: self.queue.clone(),
-        }
+        Channels { client: self.client.clone(), queue: self.queue.clone() }
     }
 
     /// Its dead letters.
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetters {
-        DeadLetters {
-            client: self.client.clone(),
-            queue: self.queue.clone(),
-        }
+        DeadLetters { client: self.client.clone(), queue: self.queue.clone() }
     }
 }
 
@@ -581,17 +477,10 @@ impl Items {
     ///
     /// # Errors
     /// As [`Error`] says.
-    pub async fn dequeue(
-        &self,
-        request: &item::DequeueRequest,
-    ) -> Result<item::DequeueReply, Error> {
+    pub async fn dequeue(&self, request: &item::DequeueRequest) -> Result<item::DequeueReply, Error> {
         let path = format!("/v1/queues/{}/dequeue", self.queue);
-        let call = Call::new(Method::POST, path)
-            .json(request)?
-            .wait_ms(request.wait_ms);
-        self.client
-            .change(call, request.request_id.as_deref())
-            .await
+        let call = Call::new(Method::POST, path).json(request)?.wait_ms(request.wait_ms);
+        self.client.change(call, request.request_id.as_deref()).await
     }
 
     /// One item, live or dead.
@@ -599,9 +488,7 @@ impl Items {
     /// # Errors
     /// As [`Error`] says.
     pub async fn get(&self, item: Id) -> Result<item::Item, Error> {
-        self.client
-            .get(format!("/v1/queues/{}/items/{item}", self.queue))
-            .await
+        self.client.get(format!("/v1/queues/{}/items/{item}", self.queue)).await
     }
 
     queries!((self) format!("/v1/queues/{}/items/query", self.queue) => item::Item);
@@ -613,9 +500,7 @@ impl Channels {
     /// # Errors
     /// As [`Error`] says.
     pub async fn get(&self, channel: Id) -> Result<channel::Channel, Error> {
-        self.client
-            .get(format!("/v1/queues/{}/channels/{channel}", self.queue))
-            .await
+        self.client.get(format!("/v1/queues/{}/channels/{channel}", self.queue)).await
     }
 
     /// Removes the channel's waiting items and its metadata.
@@ -623,10 +508,7 @@ impl Channels {
     /// # Errors
     /// As [`Error`] says.
     pub async fn delete(&self, channel: Id) -> Result<queue::RemovedReply, Error> {
-        let call = Call::new(
-            Method::DELETE,
-            format!("/v1/queues/{}/channels/{channel}", self.queue),
-        );
+        let call = Call::new(Method::DELETE, format!("/v1/queues/{}/channels/{channel}", self.queue));
         self.client.change(call, None).await
     }
 
@@ -642,9 +524,7 @@ impl Channels {
     ) -> Result<channel::PatchMetadataReply, Error> {
         let path = format!("/v1/queues/{}/channels/{channel}/metadata", self.queue);
         let call = if_match(Call::new(Method::PATCH, path).json(request)?, revision);
-        self.client
-            .change(call, request.request_id.as_deref())
-            .await
+        self.client.change(call, request.request_id.as_deref()).await
     }
 
     /// Why is it not running?
@@ -652,12 +532,7 @@ impl Channels {
     /// # Errors
     /// As [`Error`] says.
     pub async fn explain(&self, channel: Id) -> Result<channel::ChannelExplanation, Error> {
-        self.client
-            .get(format!(
-                "/v1/queues/{}/channels/{channel}/explain",
-                self.queue
-            ))
-            .await
+        self.client.get(format!("/v1/queues/{}/channels/{channel}/explain", self.queue)).await
     }
 
     queries!((self) format!("/v1/queues/{}/channels/query", self.queue) => channel::Channel);

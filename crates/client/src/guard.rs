@@ -50,10 +50,7 @@ impl Lease {
         F: Future<Output = Result<Duration, Error>> + Send + 'static,
     {
         let (publish, state) = watch::channel(State::Until(sent + lease));
-        Self {
-            state,
-            renewal: tokio::spawn(renew(publish, sent, lease, heartbeat)),
-        }
+        Self { state, renewal: tokio::spawn(renew(publish, sent, lease, heartbeat)) }
     }
 
     /// Until when the lease is known to be valid; `None` when it is lost.
@@ -157,11 +154,7 @@ impl Client {
     ///
     /// # Errors
     /// `LOCK_HELD` when somebody else has it after `options.wait`; else as [`Error`] says.
-    pub async fn lock(
-        &self,
-        key_values: KeyValues,
-        options: LockOptions,
-    ) -> Result<LockGuard, Error> {
+    pub async fn lock(&self, key_values: KeyValues, options: LockOptions) -> Result<LockGuard, Error> {
         self.lock_all(vec![key_values], options).await
     }
 
@@ -169,25 +162,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::lock`].
-    pub async fn lock_all(
-        &self,
-        key_values: Vec<KeyValues>,
-        options: LockOptions,
-    ) -> Result<LockGuard, Error> {
-        let LockOptions {
-            mode,
-            permits,
-            max_permits,
-            ttl,
-            wait,
-            owner,
-        } = options;
-        let spec = |key_values: KeyValues| LockSpec {
-            key_values: key_values.into(),
-            mode: Some(mode),
-            permits,
-            max_permits,
-        };
+    pub async fn lock_all(&self, key_values: Vec<KeyValues>, options: LockOptions) -> Result<LockGuard, Error> {
+        let LockOptions { mode, permits, max_permits, ttl, wait, owner } = options;
+        let spec =
+            |key_values: KeyValues| LockSpec { key_values: key_values.into(), mode: Some(mode), permits, max_permits };
         let request = AcquireRequest {
             locks: Some(key_values.into_iter().map(spec).collect()),
             ttl_ms: Some(millis(ttl)),
@@ -207,19 +185,9 @@ impl Client {
         let sessions = self.sessions();
         let lease = Lease::start(sent, left, move || {
             let sessions = sessions.clone();
-            async move {
-                Ok(Duration::from_millis(
-                    sessions.heartbeat(session).await?.expires_in_ms,
-                ))
-            }
+            async move { Ok(Duration::from_millis(sessions.heartbeat(session).await?.expires_in_ms)) }
         });
-        Ok(LockGuard {
-            client: self.clone(),
-            session,
-            grants: reply.locks,
-            lease,
-            released: false,
-        })
+        Ok(LockGuard { client: self.clone(), session, grants: reply.locks, lease, released: false })
     }
 
     /// Increments a counter for as long as the guard lives.
@@ -236,17 +204,13 @@ impl Client {
         let request = IncrementRequest {
             key_values: key_values.into(),
             amount: Some(amount),
-            hold: Some(HoldSpec {
-                ttl_ms: millis(ttl),
-            }),
+            hold: Some(HoldSpec { ttl_ms: millis(ttl) }),
             wait_ms: Some(millis(wait)),
             request_id: None,
         };
         let mut sent = Instant::now();
         let reply = self.counters().increment(&request).await?;
-        let hold = reply
-            .hold
-            .ok_or_else(|| Error::Protocol("the reply has no hold".into()))?;
+        let hold = reply.hold.ok_or_else(|| Error::Protocol("the reply has no hold".into()))?;
         let id = hold.id;
         let mut left = Duration::from_millis(hold.expires_in_ms);
         if sent.elapsed() > left / 3 {
@@ -258,27 +222,13 @@ impl Client {
             let client = client.clone();
             async move { beat_hold(&client, id).await }
         });
-        Ok(HoldGuard {
-            client: self.clone(),
-            id,
-            lease,
-            released: false,
-        })
+        Ok(HoldGuard { client: self.clone(), id, lease, released: false })
     }
 }
 
 async fn beat_hold(client: &Client, hold: Id) -> Result<Duration, Error> {
-    let request = HeartbeatHoldRequest {
-        ttl_ms: None,
-        request_id: None,
-    };
-    Ok(Duration::from_millis(
-        client
-            .holds()
-            .heartbeat(hold, &request)
-            .await?
-            .expires_in_ms,
-    ))
+    let request = HeartbeatHoldRequest { ttl_ms: None, request_id: None };
+    Ok(Duration::from_millis(client.holds().heartbeat(hold, &request).await?.expires_in_ms))
 }
 
 impl LockGuard {
@@ -388,24 +338,14 @@ impl Items {
     ///
     /// # Errors
     /// `STALE_LEASE` when the lease has ended already.
-    pub async fn keep(
-        &self,
-        delivery: Delivery,
-        sent: Option<Instant>,
-    ) -> Result<DeliveryGuard, Error> {
+    pub async fn keep(&self, delivery: Delivery, sent: Option<Instant>) -> Result<DeliveryGuard, Error> {
         let (item, token) = (delivery.item, delivery.lease_token);
         let items = self.clone();
         let extend = move || {
             let items = items.clone();
             async move {
-                let request = ExtendRequest {
-                    lease_token: token,
-                    lease_ms: None,
-                    request_id: None,
-                };
-                Ok(Duration::from_millis(
-                    items.extend(item, &request).await?.expires_in_ms,
-                ))
+                let request = ExtendRequest { lease_token: token, lease_ms: None, request_id: None };
+                Ok(Duration::from_millis(items.extend(item, &request).await?.expires_in_ms))
             }
         };
         let (sent, left) = match sent {
@@ -413,11 +353,7 @@ impl Items {
             None => (Instant::now(), extend().await?),
         };
         let lease = Lease::start(sent, left, extend);
-        Ok(DeliveryGuard {
-            items: self.clone(),
-            delivery,
-            lease,
-        })
+        Ok(DeliveryGuard { items: self.clone(), delivery, lease })
     }
 }
 
@@ -438,10 +374,7 @@ impl DeliveryGuard {
     /// # Errors
     /// `STALE_LEASE` when it was lost before; else as [`Error`] says.
     pub async fn ack(self) -> Result<(), Error> {
-        let request = LeaseRequest {
-            lease_token: self.delivery.lease_token,
-            request_id: None,
-        };
+        let request = LeaseRequest { lease_token: self.delivery.lease_token, request_id: None };
         self.items.ack(self.delivery.item, &request).await.map(drop)
     }
 
@@ -451,13 +384,7 @@ impl DeliveryGuard {
     /// As [`DeliveryGuard::ack`].
     pub async fn nack(self, reason: Option<String>) -> Result<NackReply, Error> {
         let lease_token = self.delivery.lease_token;
-        let request = NackRequest {
-            lease_token,
-            delay_ms: None,
-            position: None,
-            reason,
-            request_id: None,
-        };
+        let request = NackRequest { lease_token, delay_ms: None, position: None, reason, request_id: None };
         self.items.nack(self.delivery.item, &request).await
     }
 
@@ -466,14 +393,8 @@ impl DeliveryGuard {
     /// # Errors
     /// As [`DeliveryGuard::ack`].
     pub async fn release(self) -> Result<(), Error> {
-        let request = LeaseRequest {
-            lease_token: self.delivery.lease_token,
-            request_id: None,
-        };
-        self.items
-            .release(self.delivery.item, &request)
-            .await
-            .map(drop)
+        let request = LeaseRequest { lease_token: self.delivery.lease_token, request_id: None };
+        self.items.release(self.delivery.item, &request).await.map(drop)
     }
 }
 
@@ -521,12 +442,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn is_lost_at_once_when_the_server_says_so() {
         let start = Instant::now();
-        let gone = || async {
-            Err(Error::Refused(Box::new(Problem::new(
-                ErrorCode::SessionExpired,
-                "",
-            ))))
-        };
+        let gone = || async { Err(Error::Refused(Box::new(Problem::new(ErrorCode::SessionExpired, "")))) };
         let lease = Lease::start(start, LEASE, gone);
         lease.lost().await;
         assert_eq!(start.elapsed().as_secs(), 10);
@@ -536,9 +452,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_fails_or_hangs_is_tried_until_the_lease_ends_and_no_longer() {
         let start = Instant::now();
-        let failing = Lease::start(start, LEASE, || async {
-            Err(Error::Connection("refused".into()))
-        });
+        let failing = Lease::start(start, LEASE, || async { Err(Error::Connection("refused".into())) });
         failing.lost().await;
         assert!(start.elapsed() <= LEASE && start.elapsed() >= LEASE - Duration::from_secs(4));
 
@@ -553,13 +467,7 @@ mod tests {
         let beats = Arc::new(AtomicU32::new(0));
         let lease = Lease::start(Instant::now(), LEASE, move || {
             let beat = beats.fetch_add(1, Ordering::Relaxed);
-            async move {
-                if beat == 0 {
-                    Err(Error::Connection("reset".into()))
-                } else {
-                    Ok(LEASE)
-                }
-            }
+            async move { if beat == 0 { Err(Error::Connection("reset".into())) } else { Ok(LEASE) } }
         });
         tokio::time::sleep(Duration::from_secs(100)).await;
         assert!(lease.valid_until().is_some());

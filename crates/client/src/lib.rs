@@ -6,7 +6,7 @@
 //! use willow_client::{Client, LockOptions};
 //! use willow_model::{KeyValues, Origin};
 //!
-//! let client = Client::new("http://127.0.0.1:7411")?;
+//! let client = Client::new("http://127.0.0.1:7070")?;
 //! let key_values = KeyValues::parse(Origin::User, "deploy=web env=prod").expect("well-formed");
 //! let options = LockOptions { wait: Duration::from_secs(30), ..LockOptions::default() };
 //! let lock = client.lock(key_values, options).await?;
@@ -41,8 +41,7 @@ use http::Method;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use calls::{
-    Channels, Counters, DeadLetters, Holds, Items, Locks, Overrides, QueueHandle, Queues, Rules,
-    Sessions,
+    Channels, Counters, DeadLetters, Holds, Items, Locks, Overrides, QueueHandle, Queues, Rules, Sessions,
 };
 pub use error::Error;
 pub use guard::{DeliveryGuard, HoldGuard, Lease, LockGuard, LockOptions};
@@ -107,46 +106,27 @@ impl Client {
     /// # Errors
     /// When `url` is not an `http` URL.
     pub fn with_options(url: &str, options: Options) -> Result<Self, Error> {
-        let parsed: http::Uri = url
-            .parse()
-            .map_err(|error| Error::BadUrl(format!("{url}: {error}")))?;
+        let parsed: http::Uri = url.parse().map_err(|error| Error::BadUrl(format!("{url}: {error}")))?;
         if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
             return Err(Error::BadUrl(format!("{url}: give it as http://host:port")));
         }
-        let transport = Transport::new(
-            url,
-            options.timeout,
-            options.connect_timeout,
-            options.idle_connections,
-        );
-        Ok(Self {
-            inner: Arc::new(Inner { transport, options }),
-        })
+        let transport = Transport::new(url, options.timeout, options.connect_timeout, options.idle_connections);
+        Ok(Self { inner: Arc::new(Inner { transport, options }) })
     }
 
     /// Sends a read: always safe to repeat.
     async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T, Error> {
-        retry::run(&self.inner.options.retry, true, || {
-            self.inner.transport.send(&call)
-        })
-        .await
+        retry::run(&self.inner.options.retry, true, || self.inner.transport.send(&call)).await
     }
 
     /// Sends a change; `request_id` is the body's own.
-    async fn change<T: DeserializeOwned>(
-        &self,
-        mut call: Call,
-        request_id: Option<&str>,
-    ) -> Result<T, Error> {
+    async fn change<T: DeserializeOwned>(&self, mut call: Call, request_id: Option<&str>) -> Result<T, Error> {
         let generate = request_id.is_none() && self.inner.options.request_ids;
         if generate {
             call.idempotency_key = Some(uuid::Uuid::new_v4());
         }
         let repeatable = generate || request_id.is_some();
-        retry::run(&self.inner.options.retry, repeatable, || {
-            self.inner.transport.send(&call)
-        })
-        .await
+        retry::run(&self.inner.options.retry, repeatable, || self.inner.transport.send(&call)).await
     }
 
     /// Calls any path: for what this client has no method for.
@@ -159,8 +139,7 @@ impl Client {
         path: &str,
         body: Option<&B>,
     ) -> Result<T, Error> {
-        let method = Method::from_bytes(method.as_bytes())
-            .map_err(|error| Error::BadUrl(error.to_string()))?;
+        let method = Method::from_bytes(method.as_bytes()).map_err(|error| Error::BadUrl(error.to_string()))?;
         let mut call = Call::new(method, path.to_owned());
         if let Some(body) = body {
             call = call.json(body)?;

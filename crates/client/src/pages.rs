@@ -17,10 +17,7 @@ pub struct Pages<T> {
 
 impl<T> std::fmt::Debug for Pages<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pages")
-            .field("query", &self.query)
-            .field("ready", &self.ready.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Pages").field("query", &self.query).field("ready", &self.ready.len()).finish_non_exhaustive()
     }
 }
 
@@ -29,11 +26,7 @@ impl<T> Pages<T> {
     where
         F: Future<Output = Result<Page<T>, Error>> + Send + 'static,
     {
-        Self {
-            fetch: Box::new(move |query| Box::pin(fetch(query))),
-            query: Some(query),
-            ready: VecDeque::new(),
-        }
+        Self { fetch: Box::new(move |query| Box::pin(fetch(query))), query: Some(query), ready: VecDeque::new() }
     }
 
     /// The next result; `None` at the end.

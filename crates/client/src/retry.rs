@@ -22,11 +22,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            attempts: 5,
-            base_delay: Duration::from_millis(50),
-            max_delay: Duration::from_secs(2),
-        }
+        Self { attempts: 5, base_delay: Duration::from_millis(50), max_delay: Duration::from_secs(2) }
     }
 }
 
@@ -65,19 +61,14 @@ fn delay(policy: &RetryPolicy, attempt: u32, error: &Error, repeatable: bool) ->
             Duration::from_millis(problem.facts.retry_after_ms.unwrap_or(0))
         }
         Error::Connection(_) if repeatable => Duration::ZERO,
-        Error::Refused(_)
-        | Error::Connection(_)
-        | Error::TimedOut
-        | Error::Protocol(_)
-        | Error::BadUrl(_) => return None,
+        Error::Refused(_) | Error::Connection(_) | Error::TimedOut | Error::Protocol(_) | Error::BadUrl(_) => {
+            return None;
+        }
     };
     if asked > policy.max_delay {
         return None;
     }
-    let bound = policy
-        .base_delay
-        .saturating_mul(1 << (attempt - 1).min(16))
-        .min(policy.max_delay);
+    let bound = policy.base_delay.saturating_mul(1 << (attempt - 1).min(16)).min(policy.max_delay);
     Some(asked.max(bound.mul_f64(rand::rng().random::<f64>())))
 }
 
@@ -90,9 +81,7 @@ mod tests {
     use super::*;
 
     fn refused(code: ErrorCode, retry_after_ms: Option<u64>) -> Error {
-        Error::Refused(Box::new(
-            Problem::new(code, "").with(|facts| facts.retry_after_ms = retry_after_ms),
-        ))
+        Error::Refused(Box::new(Problem::new(code, "").with(|facts| facts.retry_after_ms = retry_after_ms)))
     }
 
     async fn tries(repeatable: bool, error: impl Fn() -> Error) -> u32 {
@@ -109,63 +98,30 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_what_a_retry_may_help_is_tried_again() {
-        assert_eq!(
-            tries(false, || refused(ErrorCode::Overloaded, None)).await,
-            5
-        );
-        assert_eq!(
-            tries(false, || refused(ErrorCode::LockHeld, None)).await,
-            1,
-            "the caller decides"
-        );
-        assert_eq!(
-            tries(true, || refused(ErrorCode::InvalidField, None)).await,
-            1
-        );
-        assert_eq!(
-            tries(true, || Error::TimedOut).await,
-            1,
-            "the deadline is the caller's"
-        );
+        assert_eq!(tries(false, || refused(ErrorCode::Overloaded, None)).await, 5);
+        assert_eq!(tries(false, || refused(ErrorCode::LockHeld, None)).await, 1, "the caller decides");
+        assert_eq!(tries(true, || refused(ErrorCode::InvalidField, None)).await, 1);
+        assert_eq!(tries(true, || Error::TimedOut).await, 1, "the deadline is the caller's");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_may_have_been_done_is_repeated_only_with_a_request_id() {
         assert_eq!(tries(true, || Error::Connection(String::new())).await, 5);
         assert_eq!(tries(false, || Error::Connection(String::new())).await, 1);
-        assert_eq!(
-            tries(true, || refused(ErrorCode::OutcomeUnknown, None)).await,
-            5
-        );
-        assert_eq!(
-            tries(false, || refused(ErrorCode::OutcomeUnknown, None)).await,
-            1
-        );
+        assert_eq!(tries(true, || refused(ErrorCode::OutcomeUnknown, None)).await, 5);
+        assert_eq!(tries(false, || refused(ErrorCode::OutcomeUnknown, None)).await, 1);
     }
 
     #[test]
     fn delays_grow_with_jitter_within_their_bounds() {
         let policy = RetryPolicy::default();
         for attempt in 1..40 {
-            let bound = Duration::from_millis(50)
-                .saturating_mul(1 << (attempt - 1).min(16))
-                .min(policy.max_delay);
-            let drawn: Vec<Duration> = (0..100)
-                .filter_map(|_| {
-                    delay(
-                        &policy,
-                        attempt,
-                        &refused(ErrorCode::Overloaded, None),
-                        true,
-                    )
-                })
-                .collect();
+            let bound = Duration::from_millis(50).saturating_mul(1 << (attempt - 1).min(16)).min(policy.max_delay);
+            let drawn: Vec<Duration> =
+                (0..100).filter_map(|_| delay(&policy, attempt, &refused(ErrorCode::Overloaded, None), true)).collect();
             assert_eq!(drawn.len(), 100);
             assert!(drawn.iter().all(|delay| *delay <= bound));
-            assert!(
-                drawn.iter().any(|delay| *delay != drawn[0]),
-                "without jitter all clients return at once"
-            );
+            assert!(drawn.iter().any(|delay| *delay != drawn[0]), "without jitter all clients return at once");
         }
     }
 

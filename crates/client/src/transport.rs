@@ -39,22 +39,13 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new(method: Method, path: String) -> Self {
-        Self {
-            method,
-            path,
-            body: Bytes::new(),
-            if_match: None,
-            idempotency_key: None,
-            wait: Duration::ZERO,
-        }
+        Self { method, path, body: Bytes::new(), if_match: None, idempotency_key: None, wait: Duration::ZERO }
     }
 
     /// # Errors
     /// Never for the types of the API: none has a map with keys that are not strings.
     pub(crate) fn json<T: Serialize>(mut self, body: &T) -> Result<Self, Error> {
-        self.body = serde_json::to_vec(body)
-            .map_err(|error| Error::Protocol(error.to_string()))?
-            .into();
+        self.body = serde_json::to_vec(body).map_err(|error| Error::Protocol(error.to_string()))?.into();
         Ok(self)
     }
 
@@ -65,12 +56,7 @@ impl Call {
 }
 
 impl Transport {
-    pub(crate) fn new(
-        base: &str,
-        timeout: Duration,
-        connect_timeout: Duration,
-        idle_connections: usize,
-    ) -> Self {
+    pub(crate) fn new(base: &str, timeout: Duration, connect_timeout: Duration, idle_connections: usize) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(connect_timeout));
@@ -78,21 +64,13 @@ impl Transport {
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(idle_connections)
             .build(connector);
-        Self {
-            http,
-            base: base.trim_end_matches('/').into(),
-            timeout,
-        }
+        Self { http, base: base.trim_end_matches('/').into(), timeout }
     }
 
     /// Sends once.
     pub(crate) async fn send<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
         let exchange = async {
-            let response = self
-                .http
-                .request(self.request(call)?)
-                .await
-                .map_err(Error::connection)?;
+            let response = self.http.request(self.request(call)?).await.map_err(Error::connection)?;
             read(response).await
         };
         let (status, body) = tokio::time::timeout(self.timeout.saturating_add(call.wait), exchange)
@@ -102,9 +80,7 @@ impl Transport {
     }
 
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, Error> {
-        let mut request = Request::builder()
-            .method(&call.method)
-            .uri(format!("{}{}", self.base, call.path));
+        let mut request = Request::builder().method(&call.method).uri(format!("{}{}", self.base, call.path));
         if !call.body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -114,17 +90,13 @@ impl Transport {
         if let Some(key) = call.idempotency_key {
             request = request.header("idempotency-key", key.as_hyphenated().to_string());
         }
-        request
-            .body(Full::new(call.body.clone()))
-            .map_err(|error| Error::BadUrl(error.to_string()))
+        request.body(Full::new(call.body.clone())).map_err(|error| Error::BadUrl(error.to_string()))
     }
 }
 
 async fn read(response: Response<hyper::body::Incoming>) -> Result<(StatusCode, Bytes), Error> {
     let status = response.status();
-    let body = Limited::new(response.into_body(), REPLY_BYTES)
-        .collect()
-        .await;
+    let body = Limited::new(response.into_body(), REPLY_BYTES).collect().await;
     let body = body.map_err(|error| Error::Connection(error.to_string()))?;
     Ok((status, body.to_bytes()))
 }
@@ -136,7 +108,5 @@ fn decode<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, Err
         let body = if body.is_empty() { b"null" } else { body };
         return serde_json::from_slice(body).map_err(unreadable);
     }
-    Err(Error::Refused(Box::new(
-        serde_json::from_slice::<Problem>(body).map_err(unreadable)?,
-    )))
+    Err(Error::Refused(Box::new(serde_json::from_slice::<Problem>(body).map_err(unreadable)?)))
 }

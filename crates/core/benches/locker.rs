@@ -40,7 +40,12 @@ fn main() {
 }
 
 impl Bench {
-    fn apply(&mut self, name: &'static str, request_id: Option<RequestId>, command: locker::Command) -> (Reply, Vec<Effect>) {
+    fn apply(
+        &mut self,
+        name: &'static str,
+        request_id: Option<RequestId>,
+        command: locker::Command,
+    ) -> (Reply, Vec<Effect>) {
         self.entropy = self.entropy.wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         let envelope = Envelope { request_id, entropy: self.entropy, command: Command::Lock(command) };
         let batch = Batch { time_ms: 1, envelopes: vec![envelope] };
@@ -78,7 +83,8 @@ impl Bench {
 }
 
 fn key_values(number: u64) -> KeyValues {
-    let pairs = [("region", "eu".to_owned()), ("service", format!("s{}", number % 100)), ("user", format!("u{number}"))];
+    let pairs =
+        [("region", "eu".to_owned()), ("service", format!("s{}", number % 100)), ("user", format!("u{number}"))];
     KeyValues::user(pairs).unwrap()
 }
 

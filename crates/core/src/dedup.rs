@@ -76,12 +76,7 @@ impl Dedup {
             self.forget_oldest();
         }
         let expires_ms = now_ms.saturating_add(limits::REQUEST_ID_RETENTION_MS);
-        let slot = self.records.insert(Record {
-            id,
-            fingerprint,
-            answer: outcome.without_payload(),
-            expires_ms,
-        });
+        let slot = self.records.insert(Record { id, fingerprint, answer: outcome.without_payload(), expires_ms });
         self.link(slot);
     }
 

@@ -74,8 +74,7 @@ impl Lookup<'_> {
 }
 
 fn run_page(index: &Index, query: &Query, run: &Run<'_>) -> Result<Page, willow_query::Error> {
-    index.run(query, run).map_err(|error| willow_query::Error {
-        path: "page_token".to_owned(),
-        reason: error.to_string(),
-    })
+    index
+        .run(query, run)
+        .map_err(|error| willow_query::Error { path: "page_token".to_owned(), reason: error.to_string() })
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use willow_model::{Id, Revision};
 use willow_query::Query;
 
+pub use crate::lookup::{Listing, Lookup};
 use crate::{
     Batch, Command, Context, Effect, Envelope, Outcome, Refusal, Reply,
     command::{CancelWait, Initialize},
@@ -15,7 +16,6 @@ use crate::{
     queue::Queues,
     timer::Timer,
 };
-pub use crate::lookup::{Listing, Lookup};
 
 /// What a query runs over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

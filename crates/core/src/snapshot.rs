@@ -45,7 +45,9 @@ pub struct Reader {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Of a version this program does not know.
-    #[error("the snapshot has version {found}, this program reads {VERSION}; start the version of willow that wrote it")]
+    #[error(
+        "the snapshot has version {found}, this program reads {VERSION}; start the version of willow that wrote it"
+    )]
     Version {
         /// What it says.
         found: u8,
@@ -158,8 +160,7 @@ impl Restore {
             }
             Chunk::Rows { table: number, rows } => {
                 let mut tables = self.machine.tables();
-                let (_, table) =
-                    tables.iter_mut().find(|(tag, _)| *tag == number).ok_or(Error::NoSuchTable(number))?;
+                let (_, table) = tables.iter_mut().find(|(tag, _)| *tag == number).ok_or(Error::NoSuchTable(number))?;
                 for (slot, row) in rows {
                     table.restore(slot, &row).map_err(|source| Error::Row { table: number, source })?;
                 }

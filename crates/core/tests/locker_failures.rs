@@ -73,7 +73,8 @@ fn no_grant_to_a_waiter_whose_session_has_died() {
     let mut logged = Logged::default();
     let sessions: Vec<SessionId> = (0..3).map(|_| session(&mut logged, TTL_MS)).collect();
     lock(&mut logged, &["a=1"], Some(sessions[0]));
-    let dying = [wait(&mut logged, &["a=1"], Some(sessions[1]), 5000), wait(&mut logged, &["a=1"], Some(sessions[2]), 5000)];
+    let dying =
+        [wait(&mut logged, &["a=1"], Some(sessions[1]), 5000), wait(&mut logged, &["a=1"], Some(sessions[2]), 5000)];
     let living = wait(&mut logged, &["a=1"], None, 5000);
     logged.pass(TTL_MS);
     let resolved = logged.take_resolved();
@@ -175,7 +176,8 @@ fn hostile_fields_are_refused_and_change_nothing() {
     let with = |key_values: KeyValues, mode| Acquire { locks: vec![LockRequest { key_values, mode }], ..good() };
     let semaphore = |permits, max_permits| with(kv("a=1"), Mode::Semaphore { permits, max_permits });
     let long: Box<str> = "x".repeat(limits::LABEL_BYTES + 1).into();
-    let many: Vec<LockRequest> = (0..=limits::LOCKS_PER_ACQUIRE).map(|number| request(&format!("n={number}"))).collect();
+    let many: Vec<LockRequest> =
+        (0..=limits::LOCKS_PER_ACQUIRE).map(|number| request(&format!("n={number}"))).collect();
     let hostile = [
         Acquire { locks: vec![], ..good() },
         Acquire { locks: many, ..good() },

@@ -90,7 +90,8 @@ impl Naive {
             Mode::Exclusive => others().next().is_none(),
             Mode::Shared => owns || others().all(|grant| grant.mode == Mode::Shared),
             Mode::Semaphore { permits, max_permits } => {
-                let taken: u32 = self.grants.iter().filter(|grant| grant.lock == lock).map(|grant| permits_of(grant.mode)).sum();
+                let taken: u32 =
+                    self.grants.iter().filter(|grant| grant.lock == lock).map(|grant| permits_of(grant.mode)).sum();
                 taken + permits <= max_permits
             }
         }
@@ -106,7 +107,8 @@ impl Naive {
 
     /// Who is ahead of everyone in a lock's line.
     fn first_in_line(&self, lock: usize) -> Option<WaiterId> {
-        let in_line = || self.waiters.iter().filter(move |waiter| waiter.wants.iter().any(|(wanted, _)| *wanted == lock));
+        let in_line =
+            || self.waiters.iter().filter(move |waiter| waiter.wants.iter().any(|(wanted, _)| *wanted == lock));
         in_line().find(|waiter| waiter.upgrade).or_else(|| in_line().next()).map(|waiter| waiter.id)
     }
 
@@ -114,8 +116,7 @@ impl Naive {
         self.waiters.iter().find(|waiter| {
             waiter.wants.iter().all(|(lock, mode)| {
                 self.has_enough(*lock, *mode, waiter.session)
-                    || self.first_in_line(*lock) == Some(waiter.id)
-                        && self.compatible(*lock, *mode, waiter.session)
+                    || self.first_in_line(*lock) == Some(waiter.id) && self.compatible(*lock, *mode, waiter.session)
             })
         })
     }
@@ -128,7 +129,11 @@ impl Naive {
             match own {
                 Some(own) if !matches!(mode, Mode::Semaphore { .. }) => {
                     let upgraded = *mode == Mode::Exclusive && own.mode == Mode::Shared;
-                    assert_eq!(upgraded, grant.token != own.token, "only an upgrade changes the token of a re-entrant lock");
+                    assert_eq!(
+                        upgraded,
+                        grant.token != own.token,
+                        "only an upgrade changes the token of a re-entrant lock"
+                    );
                     own.depth += 1;
                     own.mode = grant.mode;
                     own.token = grant.token;
@@ -190,7 +195,11 @@ impl Run {
                 if let Some(session) = self.session(*session) {
                     self.apply(locker::Command::HeartbeatSession(HeartbeatSession { session })).expect("it lives");
                     let deadline_ms = self.logged.now_ms + TTL_MS;
-                    self.naive.sessions.iter_mut().filter(|(other, _)| *other == session).for_each(|(_, at)| *at = deadline_ms);
+                    self.naive
+                        .sessions
+                        .iter_mut()
+                        .filter(|(other, _)| *other == session)
+                        .for_each(|(_, at)| *at = deadline_ms);
                 }
             }
             Op::End { session } => {
@@ -243,7 +252,12 @@ impl Run {
         };
         let owns = |lock: usize, mode: Mode| {
             let own = self.naive.grants.iter().find(|grant| grant.lock == lock && Some(grant.session) == session);
-            own.is_some_and(|own| !matches!(mode, Mode::Semaphore { .. }) && (own.mode == Mode::Exclusive || mode == Mode::Shared || self.naive.compatible(lock, mode, session)))
+            own.is_some_and(|own| {
+                !matches!(mode, Mode::Semaphore { .. })
+                    && (own.mode == Mode::Exclusive
+                        || mode == Mode::Shared
+                        || self.naive.compatible(lock, mode, session))
+            })
         };
         let free = locks.iter().all(|&(lock, mode)| {
             owns(lock, mode) || self.naive.first_in_line(lock).is_none() && self.naive.compatible(lock, mode, session)
@@ -300,8 +314,13 @@ impl Run {
             let next_ms = sessions.chain(waits).min().unwrap_or(u64::MAX).min(end_ms);
             let now_ms = self.logged.now_ms;
             self.logged.pass(next_ms - now_ms);
-            let due: Vec<SessionId> =
-                self.naive.sessions.iter().filter(|(_, at_ms)| *at_ms <= next_ms).map(|(session, _)| *session).collect();
+            let due: Vec<SessionId> = self
+                .naive
+                .sessions
+                .iter()
+                .filter(|(_, at_ms)| *at_ms <= next_ms)
+                .map(|(session, _)| *session)
+                .collect();
             for session in due {
                 self.naive.waiters.retain(|waiter| waiter.session != Some(session));
                 self.naive.end(session);
@@ -351,10 +370,16 @@ impl Run {
             let view = machine.locker().get(lock_id(lock), machine.lookup(0));
             let mut holders: Vec<_> = self.naive.grants.iter().filter(|grant| grant.lock == lock).collect();
             holders.sort_by_key(|grant| grant.token);
-            let waiting = self.naive.waiters.iter().filter(|waiter| waiter.wants.iter().any(|(wanted, _)| *wanted == lock)).count();
+            let waiting = self
+                .naive
+                .waiters
+                .iter()
+                .filter(|waiter| waiter.wants.iter().any(|(wanted, _)| *wanted == lock))
+                .count();
             assert_eq!(view.is_some(), !holders.is_empty() || waiting > 0, "a lock is there while somebody uses it");
             let Some(view) = view else { continue };
-            let mut shown: Vec<_> = view.holders.iter().map(|holder| (holder.token, holder.mode, holder.depth)).collect();
+            let mut shown: Vec<_> =
+                view.holders.iter().map(|holder| (holder.token, holder.mode, holder.depth)).collect();
             shown.sort_by_key(|(token, ..)| *token);
             let known: Vec<_> = holders.iter().map(|grant| (grant.token, grant.mode, grant.depth)).collect();
             assert_eq!(shown, known);

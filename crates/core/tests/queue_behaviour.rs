@@ -11,8 +11,8 @@ use support::{
 use willow_core::{
     Command, Outcome,
     queue::{
-        self, Backoff, DeleteChannel, Delivery, Dequeue, Enqueue, Extend, How, ItemOptions, Nack, Nacked, NewItem, Order,
-        PauseKind, Position, QueueConfig, Reason, Redrive, Toleration, TolerationOperator,
+        self, Backoff, DeleteChannel, Delivery, Dequeue, Enqueue, Extend, How, ItemOptions, Nack, Nacked, NewItem,
+        Order, PauseKind, Position, QueueConfig, Reason, Redrive, Toleration, TolerationOperator,
     },
 };
 use willow_model::Key;
@@ -66,7 +66,8 @@ fn between_channels_by_each_order() {
     let idle: Vec<String> = (0..6).flat_map(|_| release(&mut bench, ordered(Order::LongestIdle))).collect();
     assert_eq!(idle, ["c1", "b1", "a1", "c1", "b1", "a1"]);
     let cursor = |name: &str| Order::RoundRobin { cursor: name.into() };
-    let mut ids: Vec<_> = ["a", "b", "c"].map(|job| (bench.channel_id(&format!("job={job}")), format!("{job}1"))).into();
+    let mut ids: Vec<_> =
+        ["a", "b", "c"].map(|job| (bench.channel_id(&format!("job={job}")), format!("{job}1"))).into();
     ids.sort_unstable();
     let circle: Vec<String> = ids.into_iter().map(|(_, text)| text).collect();
     for at in 0..7 {
@@ -189,7 +190,10 @@ fn a_stale_token_is_refused_everywhere() {
     bench.enqueue(item("job=a", "x"));
     let stale = bench.take_one("");
     let extend = queue::Command::Extend(Extend { queue: q(), delivered: of(&stale), lease_ms: Some(2 * LEASE_MS) });
-    assert_eq!(bench.apply(extend.clone()), Ok(Outcome::Queue(queue::Outcome::Extended { expires_in_ms: 2 * LEASE_MS })));
+    assert_eq!(
+        bench.apply(extend.clone()),
+        Ok(Outcome::Queue(queue::Outcome::Extended { expires_in_ms: 2 * LEASE_MS }))
+    );
     bench.logged.pass(2 * LEASE_MS - 1);
     assert!(bench.take(dequeue("", 1, 0)).is_empty(), "the longer lease holds");
     bench.logged.pass(1);
@@ -251,7 +255,8 @@ fn metadata_outlives_items_and_taints_need_tolerations() {
     bench.patch("job=a", &[("team", Some("red".into()))], Some(&["gpu", "night"])).expect("a channel");
     assert!(bench.take(dequeue("", 1, 0)).is_empty());
     let tolerates = |keys: &[&str]| {
-        let exists = |key: &&str| Toleration { key: Some((*key).into()), operator: TolerationOperator::Exists, effect: None };
+        let exists =
+            |key: &&str| Toleration { key: Some((*key).into()), operator: TolerationOperator::Exists, effect: None };
         Dequeue { tolerations: keys.iter().map(exists).collect(), ..dequeue("metadata.team = \"red\"", 1, 0) }
     };
     assert!(bench.take(tolerates(&["gpu"])).is_empty(), "every taint needs one");
@@ -262,7 +267,10 @@ fn metadata_outlives_items_and_taints_need_tolerations() {
     bench.enqueue(item("job=a", "2"));
     let channel = bench.channel_id("job=a");
     let delete = queue::Command::DeleteChannel(DeleteChannel { queue: q(), channel });
-    assert_eq!(bench.apply(delete.clone()), Ok(Outcome::Queue(queue::Outcome::Removed { items: 1, continuing: false })));
+    assert_eq!(
+        bench.apply(delete.clone()),
+        Ok(Outcome::Queue(queue::Outcome::Removed { items: 1, continuing: false }))
+    );
     assert_eq!(bench.view().channels, 0);
     assert_eq!(Bench::error(bench.apply(delete)), queue::Error::NoSuchChannel);
     assert_eq!(Bench::error(bench.patch("job=a", &[], None)), queue::Error::NoSuchChannel);
@@ -286,7 +294,10 @@ fn explain_gives_every_reason() {
     bench.wait(dequeue("job = \"b\"", 1, 60_000));
     let found = reasons(&bench);
     assert!(matches!(&found[0], Reason::Paused(pauses) if pauses.len() == 2), "{found:?}");
-    assert!(matches!(&found[1], Reason::Limited(limits) if limits.len() == 1 && &*limits[0].rule_name == "none"), "{found:?}");
+    assert!(
+        matches!(&found[1], Reason::Limited(limits) if limits.len() == 1 && &*limits[0].rule_name == "none"),
+        "{found:?}"
+    );
     assert!(matches!(&found[2], Reason::Tainted(taints) if taints.len() == 1), "{found:?}");
     assert_eq!(found[3], Reason::NoConsumerMatches { waiting: 1 });
     assert_eq!(found.len(), 4);
@@ -309,7 +320,11 @@ fn a_repeated_dequeue_is_answered_with_the_bytes_again() {
     let Ok(Outcome::Queue(queue::Outcome::Dequeued(deliveries))) = first else { panic!("{first:?}") };
     bench.ack(&deliveries[0]);
     let rest = bench.logged.apply_with(Some("r1"), request);
-    assert_eq!(rest, Ok(Outcome::Queue(queue::Outcome::Dequeued(deliveries[1..].to_vec()))), "what is done is not offered");
+    assert_eq!(
+        rest,
+        Ok(Outcome::Queue(queue::Outcome::Dequeued(deliveries[1..].to_vec()))),
+        "what is done is not offered"
+    );
 }
 
 #[test]

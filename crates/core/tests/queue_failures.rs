@@ -9,7 +9,8 @@ use support::{
 use willow_core::{
     Command, Outcome,
     queue::{
-        self, Ack, DeleteChannel, DeleteQueue, Delivery, Enqueue, How, Nacked, NewItem, PauseKind, Purge, QueueConfig, Redrive,
+        self, Ack, DeleteChannel, DeleteQueue, Delivery, Enqueue, How, Nacked, NewItem, PauseKind, Purge, QueueConfig,
+        Redrive,
     },
 };
 
@@ -150,9 +151,13 @@ fn failure_03_nor_does_a_redriven_one() {
 type Obstacle = (&'static str, fn(&mut Bench), fn(&mut Bench));
 
 const OBSTACLES: [Obstacle; 10] = [
-    ("nothing there", |_| (), |bench| {
-        bench.enqueue(item("job=a os=linux", "x"));
-    }),
+    (
+        "nothing there",
+        |_| (),
+        |bench| {
+            bench.enqueue(item("job=a os=linux", "x"));
+        },
+    ),
     (
         "limit",
         |bench| {

@@ -11,9 +11,9 @@ use willow_core::{
     limiter::{self, CreateRule, Limit, RuleMode, Selector, UpdateRule},
     machine::Lookup,
     queue::{
-        self, Ack, Backoff, CreateQueue, Delivered, Delivery, Dequeue, Enqueue, Enqueued, Extend, How, ItemOptions, LeaseToken,
-        Nack, Nacked, NewItem, Order, PatchMetadata, Pause, PauseKind, Position, QueueConfig, Release, Resume, Taint,
-        TaintEffect, Toleration, TolerationOperator,
+        self, Ack, Backoff, CreateQueue, Delivered, Delivery, Dequeue, Enqueue, Enqueued, Extend, How, ItemOptions,
+        LeaseToken, Nack, Nacked, NewItem, Order, PatchMetadata, Pause, PauseKind, Position, QueueConfig, Release,
+        Resume, Taint, TaintEffect, Toleration, TolerationOperator,
     },
 };
 use willow_model::{Id, Revision};
@@ -25,12 +25,15 @@ const BRANCHES: [&str; 3] = ["main", "dev", "fix"];
 const SYSTEMS: [&str; 2] = ["linux", "mac"];
 const QUERIES: [&str; 4] = ["", "os = \"linux\"", "branch = \"main\" or os = \"mac\"", "branch in [\"dev\", \"fix\"]"];
 
+/// Oldest, priority, longest idle.
+const ORDERS: usize = 3;
+
 type Channel = (usize, usize);
 
 #[derive(Clone, Debug)]
 enum Op {
     Enqueue { channel: Channel, updatable: bool, priority: i32, weight: u32, delay_ms: u64, expires_in_ms: Option<u64> },
-    Dequeue { query: usize, tolerant: bool, priority_order: bool, max_items: u32, wait_ms: u64 },
+    Dequeue { query: usize, tolerant: bool, order: usize, max_items: u32, wait_ms: u64 },
     Ack(usize),
     Nack { delivery: usize, delay_ms: Option<u64>, front: bool },
     Release(usize),
@@ -39,6 +42,11 @@ enum Op {
     Taint { channel: Channel, on: bool },
     Pause { query: usize, on: bool },
     Limit { rule: usize, limit: u64 },
+    Purge { query: usize },
+    DeleteChannel(Channel),
+    Redrive,
+    Cancel(usize),
+    Undelivered(usize),
     Pass { ms: u64 },
 }
 
@@ -52,9 +60,9 @@ fn op() -> impl Strategy<Value = Op> {
                 channel, updatable, priority, weight, delay_ms, expires_in_ms
             }
         ),
-        10 => (0..QUERIES.len(), any::<bool>(), prop::bool::weighted(0.3), 1u32..3, prop_oneof![Just(0), 1u64..2500]).prop_map(
-            |(query, tolerant, priority_order, max_items, wait_ms)| Op::Dequeue {
-                query, tolerant, priority_order, max_items, wait_ms
+        10 => (0..QUERIES.len(), any::<bool>(), 0..ORDERS, 1u32..3, prop_oneof![Just(0), 1u64..2500]).prop_map(
+            |(query, tolerant, order, max_items, wait_ms)| Op::Dequeue {
+                query, tolerant, order, max_items, wait_ms
             }
         ),
         6 => (0usize..8).prop_map(Op::Ack),
@@ -67,6 +75,11 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (channel(), any::<bool>()).prop_map(|(channel, on)| Op::Taint { channel, on }),
         2 => (0..QUERIES.len(), any::<bool>()).prop_map(|(query, on)| Op::Pause { query, on }),
         2 => (0..RULES.len(), 0u64..4).prop_map(|(rule, limit)| Op::Limit { rule, limit }),
+        1 => (0..QUERIES.len()).prop_map(|query| Op::Purge { query }),
+        1 => channel().prop_map(Op::DeleteChannel),
+        1 => Just(Op::Redrive),
+        1 => (0usize..4).prop_map(Op::Cancel),
+        1 => (0usize..8).prop_map(Op::Undelivered),
         4 => (1u64..700).prop_map(|ms| Op::Pass { ms }),
     ]
 }
@@ -110,14 +123,16 @@ struct Item {
 struct Waiting {
     query: usize,
     tolerant: bool,
-    priority_order: bool,
+    order: usize,
     deadline_ms: u64,
 }
 
 struct Run {
     logged: Logged,
     items: Vec<Item>,
-    dead: Vec<Id>,
+    dead: Vec<Item>,
+    /// When each channel was last delivered from, as a place in the order of all that happened.
+    delivered: BTreeMap<Channel, i64>,
     tainted: BTreeMap<Channel, bool>,
     pauses: Vec<usize>,
     limits: Vec<u64>,
@@ -177,6 +192,7 @@ impl Run {
             logged,
             items: vec![],
             dead: vec![],
+            delivered: BTreeMap::new(),
             tainted: BTreeMap::new(),
             pauses: vec![],
             limits: vec![3; RULES.len()],
@@ -209,8 +225,10 @@ impl Run {
             }
         }
         let serial = |head: &Item| {
-            let mut running =
-                self.items.iter().filter(|item| item.channel == head.channel && matches!(item.state, State::InFlight(..)));
+            let mut running = self
+                .items
+                .iter()
+                .filter(|item| item.channel == head.channel && matches!(item.state, State::InFlight(..)));
             running.any(|item| item.updatable || head.updatable)
         };
         let paused = |head: &Item| self.pauses.iter().any(|pause| holds(*pause, head.channel));
@@ -222,10 +240,18 @@ impl Run {
         heads.into_values().filter(|head| !serial(head) && !paused(head) && !limited(head)).collect()
     }
 
-    fn best(&self, query: usize, tolerant: bool, priority_order: bool) -> Option<&Item> {
+    fn best(&self, query: usize, tolerant: bool, order: usize) -> Option<&Item> {
         let tainted = |item: &&Item| self.tainted.get(&item.channel) == Some(&true);
-        let fits = self.eligible().into_iter().filter(|item| holds(query, item.channel) && (tolerant || !tainted(item)));
-        fits.min_by_key(|item| (if priority_order { -item.priority } else { 0 }, item.sequence))
+        let fits =
+            self.eligible().into_iter().filter(|item| holds(query, item.channel) && (tolerant || !tainted(item)));
+        fits.min_by_key(|item| {
+            let first = match order {
+                0 => 0,
+                1 => -i64::from(item.priority),
+                _ => self.delivered.get(&item.channel).copied().unwrap_or(0),
+            };
+            (first, item.sequence)
+        })
     }
 
     fn step(&mut self, op: &Op) {
@@ -233,8 +259,8 @@ impl Run {
             Op::Enqueue { channel, updatable, priority, weight, delay_ms, expires_in_ms } => {
                 self.enqueue(channel, updatable, priority, weight, delay_ms, expires_in_ms);
             }
-            Op::Dequeue { query, tolerant, priority_order, max_items, wait_ms } => {
-                self.dequeue(query, tolerant, priority_order, max_items, wait_ms);
+            Op::Dequeue { query, tolerant, order, max_items, wait_ms } => {
+                self.dequeue(query, tolerant, order, max_items, wait_ms);
             }
             Op::Ack(index) => self.with_delivery(index, |run, at, delivered| {
                 let reply = run.apply(queue::Command::Ack(Ack { queue: name(), items: vec![delivered] }));
@@ -250,16 +276,7 @@ impl Run {
             }),
             Op::Release(index) => self.with_delivery(index, |run, at, delivered| {
                 run.apply(queue::Command::Release(Release { queue: name(), delivered })).expect("it is held");
-                let superseded = run.is_superseded(at);
-                let item = &mut run.items[at];
-                item.attempts -= 1;
-                item.state = State::Waiting;
-                if superseded {
-                    run.items.remove(at);
-                } else if item.expired {
-                    let item = run.items.remove(at);
-                    run.dead.push(item.id);
-                }
+                run.hand_back(at);
             }),
             Op::Extend(index) => self.with_delivery(index, |run, at, delivered| {
                 let extend = Extend { queue: name(), delivered, lease_ms: None };
@@ -301,6 +318,41 @@ impl Run {
                 self.logged.apply(Command::Limit(limiter::Command::UpdateRule(update))).expect("a rule");
                 self.limits[rule] = limit;
             }
+            Op::Purge { query: index } => {
+                let purge = queue::Purge { queue: name(), query: (index > 0).then(|| query(index)) };
+                self.apply(queue::Command::Purge(purge)).expect("a queue");
+                self.items.retain(|item| !holds(index, item.channel) || matches!(item.state, State::InFlight(..)));
+            }
+            Op::DeleteChannel(channel) => self.delete_channel(channel),
+            Op::Redrive => self.redrive(),
+            Op::Cancel(index) => {
+                let waiter = self.waiting.keys().nth(index % self.waiting.len().max(1)).copied();
+                if let Some(waiter) = waiter {
+                    self.cancel(waiter, vec![]);
+                    self.waiting.remove(&waiter);
+                    self.logged.take_resolved();
+                }
+            }
+            Op::Undelivered(index) => self.with_delivery(index, |run, at, delivered| {
+                // Only what names the delivery counts of what comes back.
+                let item = run.logged.machine.queues().item(&name(), delivered.item, run.logged.machine.lookup(0));
+                let item = item.expect("it is held");
+                let delivery = Delivery {
+                    item: item.id,
+                    channel: item.channel,
+                    key_values: item.key_values,
+                    data: item.data,
+                    content_type: item.content_type,
+                    attempt: item.attempts,
+                    revision: item.revision,
+                    token: delivered.token,
+                    expires_in_ms: 0,
+                    priority: item.priority,
+                    age_ms: item.age_ms,
+                };
+                run.cancel(WaiterId(u64::MAX), vec![delivery]);
+                run.hand_back(at);
+            }),
             Op::Pass { ms } => self.pass(ms),
         }
         self.settle();
@@ -308,10 +360,15 @@ impl Run {
     }
 
     fn with_delivery(&mut self, index: usize, act: impl FnOnce(&mut Self, usize, Delivered)) {
-        let running: Vec<(usize, LeaseToken)> = self.items.iter().enumerate().filter_map(|(at, item)| match item.state {
-            State::InFlight(token, _) => Some((at, token)),
-            State::Waiting | State::Delayed(_) => None,
-        }).collect();
+        let running: Vec<(usize, LeaseToken)> = self
+            .items
+            .iter()
+            .enumerate()
+            .filter_map(|(at, item)| match item.state {
+                State::InFlight(token, _) => Some((at, token)),
+                State::Waiting | State::Delayed(_) => None,
+            })
+            .collect();
         if let Some(&(at, token)) = running.get(index % running.len().max(1)) {
             let item = self.items[at].id;
             act(self, at, Delivered { item, token });
@@ -349,7 +406,8 @@ impl Run {
         let state = if delay_ms == 0 { State::Waiting } else { State::Delayed(self.now() + delay_ms) };
         let expires_ms = expires_in_ms.map(|ms| self.now() + ms);
         self.places += 1;
-        let mut queued = self.items.iter_mut().filter(|item| item.channel == channel && !matches!(item.state, State::InFlight(..)));
+        let mut queued =
+            self.items.iter_mut().filter(|item| item.channel == channel && !matches!(item.state, State::InFlight(..)));
         let (data, weight) = (self.data, u64::from(weight));
         if let Some(old) = queued.find(|item| item.updatable) {
             assert_eq!((how, id), (How::Updated, old.id), "an updatable item that waits is updated in place");
@@ -374,25 +432,25 @@ impl Run {
         });
     }
 
-    fn dequeue(&mut self, index: usize, tolerant: bool, priority_order: bool, max_items: u32, wait_ms: u64) {
+    fn dequeue(&mut self, index: usize, tolerant: bool, order: usize, max_items: u32, wait_ms: u64) {
         let toleration = Toleration { key: None, operator: TolerationOperator::Exists, effect: None };
         let dequeue = Dequeue {
             queue: name(),
             query: query(index),
-            order: if priority_order { Order::Priority } else { Order::Oldest },
+            order: [Order::Oldest, Order::Priority, Order::LongestIdle][order].clone(),
             tolerations: if tolerant { vec![toleration] } else { vec![] },
             max_items,
             lease_ms: None,
             wait_ms,
             consumer: None,
         };
-        let waiting = Waiting { query: index, tolerant, priority_order, deadline_ms: self.now() + wait_ms };
+        let waiting = Waiting { query: index, tolerant, order, deadline_ms: self.now() + wait_ms };
         match self.apply(queue::Command::Dequeue(dequeue)) {
             Ok(Outcome::Queue(queue::Outcome::Dequeued(deliveries))) => {
                 assert!(deliveries.len() <= max_items as usize);
                 let full = deliveries.len() == max_items as usize;
                 self.take(&deliveries, &waiting);
-                let left = self.best(index, tolerant, priority_order);
+                let left = self.best(index, tolerant, order);
                 assert!(full || left.is_none(), "left lying: {left:?}");
             }
             Ok(Outcome::Waiting(waiter)) => {
@@ -406,7 +464,7 @@ impl Run {
     /// Each delivery must be the best of what the naive queue would hand out, one after the other.
     fn take(&mut self, deliveries: &[Delivery], by: &Waiting) {
         for delivery in deliveries {
-            let best = self.best(by.query, by.tolerant, by.priority_order).map(|item| item.id);
+            let best = self.best(by.query, by.tolerant, by.order).map(|item| item.id);
             assert_eq!(Some(delivery.item), best, "not the best item that may go out");
             let now = self.now();
             let item = self.items.iter_mut().find(|item| item.id == delivery.item).expect("it is there");
@@ -414,13 +472,22 @@ impl Run {
             assert_eq!((delivery.attempt, delivery.revision), (item.attempts, item.revision));
             assert_eq!(*delivery.data, item.data.to_be_bytes(), "stale data");
             item.state = State::InFlight(delivery.token, now + LEASE_MS);
+            self.places += 1;
+            self.delivered.insert(item.channel, self.places);
         }
+    }
+
+    fn bury(&mut self, at: usize) {
+        let item = self.items.remove(at);
+        self.dead.push(item);
     }
 
     fn is_superseded(&self, at: usize) -> bool {
         let item = &self.items[at];
         let newer = |other: &Item| {
-            other.channel == item.channel && !matches!(other.state, State::InFlight(..)) && other.revision > item.revision
+            other.channel == item.channel
+                && !matches!(other.state, State::InFlight(..))
+                && other.revision > item.revision
         };
         item.updatable && self.items.iter().any(newer)
     }
@@ -434,8 +501,7 @@ impl Run {
         let (place, now) = (self.places, self.now());
         let item = &mut self.items[at];
         if item.expired || item.attempts >= 3 {
-            let item = self.items.remove(at);
-            self.dead.push(item.id);
+            self.bury(at);
             return Nacked::DeadLetter;
         }
         item.place = if front { -place } else { place };
@@ -443,13 +509,74 @@ impl Run {
         Nacked::Retry { delay_ms }
     }
 
+    fn hand_back(&mut self, at: usize) {
+        let superseded = self.is_superseded(at);
+        let item = &mut self.items[at];
+        item.attempts -= 1;
+        item.state = State::Waiting;
+        if superseded {
+            self.items.remove(at);
+        } else if item.expired {
+            self.bury(at);
+        }
+    }
+
+    fn cancel(&mut self, waiter: WaiterId, deliveries: Vec<Delivery>) {
+        let undelivered = Some(Box::new(Outcome::Queue(queue::Outcome::Dequeued(deliveries))));
+        let cancel = willow_core::command::CancelWait { waiter, undelivered };
+        self.logged.apply(Command::CancelWait(cancel)).expect("always");
+    }
+
+    fn delete_channel(&mut self, channel: Channel) {
+        let there = self.is_there(channel);
+        let delete = queue::DeleteChannel { queue: name(), channel: self.channel_id(channel) };
+        assert_eq!(self.apply(queue::Command::DeleteChannel(delete)).is_ok(), there);
+        self.items.retain(|item| item.channel != channel || matches!(item.state, State::InFlight(..)));
+        self.tainted.remove(&channel);
+    }
+
+    fn redrive(&mut self) {
+        let before = self.logged.machine.revision();
+        let redrive = queue::Redrive { queue: name(), query: None, max_items: 1000 };
+        self.apply(queue::Command::Redrive(redrive)).expect("a queue");
+        let now = self.now();
+        for (at, letter) in std::mem::take(&mut self.dead).into_iter().enumerate() {
+            let beside = |item: &Item| item.channel == letter.channel;
+            if letter.updatable && self.items.iter().any(|item| beside(item) && item.revision > letter.revision) {
+                continue;
+            }
+            if letter.updatable {
+                self.items.retain(|item| !beside(item) || !item.updatable || matches!(item.state, State::InFlight(..)));
+            }
+            self.places += 1;
+            self.items.push(Item {
+                attempts: 0,
+                // Any number of those that the command took, in order, stands for the true one.
+                sequence: Revision(before.0 + 1 + at as u64),
+                place: self.places,
+                expires_ms: letter.expires_ms.filter(|at_ms| *at_ms > now),
+                expired: false,
+                state: State::Waiting,
+                ..letter
+            });
+        }
+    }
+
+    fn channel_id(&self, channel: Channel) -> Id {
+        let queue = self.logged.machine.queues().queue(&name()).expect("the queue").id;
+        Id::derive(willow_model::Kind::Channel, Some(queue), channel_kv(channel).as_bytes())
+    }
+
+    fn is_there(&self, channel: Channel) -> bool {
+        self.items.iter().any(|item| item.channel == channel) || self.tainted.get(&channel) == Some(&true)
+    }
+
     fn taint(&mut self, channel: Channel, on: bool) {
-        let queue_id = self.logged.machine.queues().queue(&name()).expect("the queue").id;
-        let id = Id::derive(willow_model::Kind::Channel, Some(queue_id), channel_kv(channel).as_bytes());
+        let id = self.channel_id(channel);
         let taint = Taint { key: "special".into(), value: "".into(), effect: TaintEffect::NoSchedule };
         let taints = Some(if on { vec![taint] } else { vec![] });
         let patch = PatchMetadata { queue: name(), channel: id, set: vec![], taints, if_match: None };
-        let there = self.items.iter().any(|item| item.channel == channel) || self.tainted.get(&channel) == Some(&true);
+        let there = self.is_there(channel);
         let reply = self.apply(queue::Command::PatchMetadata(patch));
         assert_eq!(reply.is_ok(), there, "{reply:?}");
         if there {
@@ -482,11 +609,15 @@ impl Run {
     /// moment are interleaved with hand-outs there: the comparison is left to ends that are alone.
     fn fire(&mut self, at_ms: u64) {
         self.logged.pass(at_ms - self.logged.now_ms);
-        while let Some(at) = self.items.iter().position(|item| matches!(item.state, State::InFlight(_, end) if end <= at_ms)) {
+        while let Some(at) =
+            self.items.iter().position(|item| matches!(item.state, State::InFlight(_, end) if end <= at_ms))
+        {
             self.fail(at, BACKOFF_MS, false);
             self.settle_some();
         }
-        while let Some(at) = self.items.iter().position(|item| matches!(item.state, State::Delayed(due) if due <= at_ms)) {
+        while let Some(at) =
+            self.items.iter().position(|item| matches!(item.state, State::Delayed(due) if due <= at_ms))
+        {
             self.items[at].state = State::Waiting;
             self.settle_some();
         }
@@ -495,8 +626,7 @@ impl Run {
         {
             self.items[at].expired = true;
             if !matches!(self.items[at].state, State::InFlight(..)) {
-                let item = self.items.remove(at);
-                self.dead.push(item.id);
+                self.bury(at);
             }
             self.settle_some();
         }
@@ -510,7 +640,7 @@ impl Run {
         while let Some((waiter, reply)) = self.logged.resolved.first().cloned() {
             let Ok(Outcome::Queue(queue::Outcome::Dequeued(deliveries))) = &reply else { panic!("{reply:?}") };
             let Some(waiting) = self.waiting.get(&waiter).cloned() else { panic!("nobody waits as {waiter:?}") };
-            let best = self.best(waiting.query, waiting.tolerant, waiting.priority_order).map(|item| item.id);
+            let best = self.best(waiting.query, waiting.tolerant, waiting.order).map(|item| item.id);
             let Some(first) = deliveries.first() else { return };
             if best != Some(first.item) {
                 return;
@@ -533,12 +663,17 @@ impl Run {
             }
         }
         for waiting in self.waiting.values() {
-            let best = self.best(waiting.query, waiting.tolerant, waiting.priority_order);
+            let best = self.best(waiting.query, waiting.tolerant, waiting.order);
             assert!(best.is_none(), "a wake-up was lost: {waiting:?} could have {best:?}");
         }
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
+        // A channel that comes back has never been delivered from.
+        let gone: Vec<Channel> = self.delivered.keys().copied().filter(|channel| !self.is_there(*channel)).collect();
+        gone.iter().for_each(|channel| {
+            self.delivered.remove(channel);
+        });
         let machine = &self.logged.machine;
         let lookup: Lookup<'_> = machine.lookup(0);
         let view = machine.queues().queue(&name()).expect("the queue");
@@ -557,7 +692,8 @@ impl Run {
         let mut listed = Vec::new();
         let mut page = Query { limit: 3, ..Query::default() };
         loop {
-            let found = machine.queues().query_items(&name(), &page, &[], lookup).expect("our own token").expect("the queue");
+            let found =
+                machine.queues().query_items(&name(), &page, &[], lookup).expect("our own token").expect("the queue");
             listed.extend(found.items.iter().map(|item| item.id));
             page.page_token = found.next_page_token;
             if page.page_token.is_none() {

@@ -67,9 +67,9 @@ impl<'a> ValueRef<'a> {
             [TAG_BOOL, 0] => Self::Bool(false),
             [TAG_BOOL, 1] => Self::Bool(true),
             [TAG_ANY] => Self::Any,
-            [TAG_STRING, text @ ..] => Self::String(
-                std::str::from_utf8(text).map_err(|_| Error::encoding("a string is not UTF-8"))?,
-            ),
+            [TAG_STRING, text @ ..] => {
+                Self::String(std::str::from_utf8(text).map_err(|_| Error::encoding("a string is not UTF-8"))?)
+            }
             [TAG_NUMBER_FIRST..TAG_NUMBER_END, ..] => {
                 let (key, rest) = NumberKey::decode(bytes)?;
                 let [type_byte] = rest else {
@@ -91,48 +91,32 @@ impl<'a> ValueRef<'a> {
         let mut start = Vec::new();
         self.encode_untyped_into(&mut start);
         let mut end = start.clone();
-        end.push(if self.class() == Class::Number {
-            TYPE_END
-        } else {
-            0
-        });
+        end.push(if self.class() == Class::Number { TYPE_END } else { 0 });
         ByteRange { start, end }
     }
 
     /// The encodings of all values of its class less than it.
     #[must_use]
     pub fn less_range(self) -> ByteRange {
-        ByteRange {
-            start: self.class().range().start,
-            end: self.equal_range().start,
-        }
+        ByteRange { start: self.class().range().start, end: self.equal_range().start }
     }
 
     /// The encodings of all values of its class less than or equal to it.
     #[must_use]
     pub fn less_or_equal_range(self) -> ByteRange {
-        ByteRange {
-            start: self.class().range().start,
-            end: self.equal_range().end,
-        }
+        ByteRange { start: self.class().range().start, end: self.equal_range().end }
     }
 
     /// The encodings of all values of its class greater than it.
     #[must_use]
     pub fn greater_range(self) -> ByteRange {
-        ByteRange {
-            start: self.equal_range().end,
-            end: self.class().range().end,
-        }
+        ByteRange { start: self.equal_range().end, end: self.class().range().end }
     }
 
     /// The encodings of all values of its class greater than or equal to it.
     #[must_use]
     pub fn greater_or_equal_range(self) -> ByteRange {
-        ByteRange {
-            start: self.equal_range().start,
-            end: self.class().range().end,
-        }
+        ByteRange { start: self.equal_range().start, end: self.class().range().end }
     }
 }
 
@@ -146,10 +130,7 @@ impl Class {
             Self::String => (TAG_STRING, TAG_STRING + 1),
             Self::Any => (TAG_ANY, TAG_ANY + 1),
         };
-        ByteRange {
-            start: vec![start],
-            end: vec![end],
-        }
+        ByteRange { start: vec![start], end: vec![end] }
     }
 
     /// The class of an encoded value, from its first byte; `None` if it is not one.

@@ -64,10 +64,7 @@ pub enum Error {
         len: usize,
     },
     /// More than [`limits::RESERVED_PAIRS`] reserved pairs.
-    #[error(
-        "{len} reserved pairs are too many; at most {} fit",
-        limits::RESERVED_PAIRS
-    )]
+    #[error("{len} reserved pairs are too many; at most {} fit", limits::RESERVED_PAIRS)]
     TooManyReserved {
         /// How many were given.
         len: usize,
@@ -81,10 +78,7 @@ pub enum Error {
         key: String,
     },
     /// A string value longer than [`limits::VALUE_STRING_BYTES`].
-    #[error(
-        "the string has {len} bytes; shorten it to at most {}",
-        limits::VALUE_STRING_BYTES
-    )]
+    #[error("the string has {len} bytes; shorten it to at most {}", limits::VALUE_STRING_BYTES)]
     StringTooLong {
         /// Its length in bytes.
         len: usize,
@@ -164,10 +158,7 @@ impl Error {
     /// The same error, saying which key it is about.
     #[must_use]
     pub fn at(self, key: &str) -> Self {
-        Self::At {
-            key: key.to_owned(),
-            error: Box::new(self),
-        }
+        Self::At { key: key.to_owned(), error: Box::new(self) }
     }
 
     /// The error without the keys it was found under.
@@ -183,10 +174,7 @@ impl Error {
     /// Whether it is about a reserved key: the API answers `RESERVED_KEY`.
     #[must_use]
     pub fn is_reserved_key(&self) -> bool {
-        matches!(
-            self.root(),
-            Self::ReservedKey { .. } | Self::ReservedKeyType { .. } | Self::TooManyReserved { .. }
-        )
+        matches!(self.root(), Self::ReservedKey { .. } | Self::ReservedKeyType { .. } | Self::TooManyReserved { .. })
     }
 
     pub(crate) fn encoding(reason: &'static str) -> Self {

@@ -111,9 +111,7 @@ impl FromStr for Id {
 
     /// Reads the hyphenated form, in either case.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let error = || Error::Id {
-            text: text.chars().take(40).collect(),
-        };
+        let error = || Error::Id { text: text.chars().take(40).collect() };
         if text.len() != TEXT_LEN {
             return Err(error());
         }
@@ -134,11 +132,7 @@ impl FromStr for Id {
 
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.collect_str(self)
-        } else {
-            self.0.serialize(serializer)
-        }
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
     }
 }
 
@@ -161,18 +155,14 @@ impl<'de> Deserialize<'de> for Id {
         if deserializer.is_human_readable() {
             deserializer.deserialize_str(Text)
         } else {
-            <[u8; 16]>::deserialize(deserializer)
-                .map(Self)
-                .map_err(D::Error::custom)
+            <[u8; 16]>::deserialize(deserializer).map(Self).map_err(D::Error::custom)
         }
     }
 }
 
 /// A number of the replicated counter that every grant, creation and update takes one of. It is
 /// never reused, also saved in snapshots, and doubles as the fencing token.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(pub u64);
 

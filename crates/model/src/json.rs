@@ -58,10 +58,7 @@ impl Json {
     }
 
     fn shape(&self, expected: &'static str) -> Error {
-        Error::Shape {
-            expected,
-            found: self.describe(),
-        }
+        Error::Shape { expected, found: self.describe() }
     }
 
     /// Reads a value.
@@ -73,14 +70,10 @@ impl Json {
             Self::Bool(v) => Value::Bool(*v),
             Self::Int(v) => Value::I64(*v),
             Self::Uint(v) => {
-                return Err(Error::BareNumber {
-                    value: v.to_string(),
-                });
+                return Err(Error::BareNumber { value: v.to_string() });
             }
             Self::Float(v) if v.fract() == 0.0 && v.abs() >= INTEGER_LIMIT => {
-                return Err(Error::BareNumber {
-                    value: format!("{v:?}"),
-                });
+                return Err(Error::BareNumber { value: format!("{v:?}") });
             }
             Self::Float(v) => Value::f64(*v)?,
             Self::String(v) => Value::from(v.as_str()),
@@ -97,10 +90,7 @@ impl Json {
     }
 
     fn to_typed(&self, value_type: ValueType) -> Result<Value, Error> {
-        let range = || Error::OutOfRange {
-            value: self.describe(),
-            value_type,
-        };
+        let range = || Error::OutOfRange { value: self.describe(), value_type };
         let integer = || match self {
             Self::Int(v) => Ok(i128::from(*v)),
             Self::Uint(v) => Ok(i128::from(*v)),
@@ -143,10 +133,7 @@ impl Json {
         };
         let mut builder = KeyValues::builder(origin);
         for (key, value) in fields {
-            builder.push(
-                key.as_str(),
-                value.to_value().map_err(|error| error.at(key))?,
-            )?;
+            builder.push(key.as_str(), value.to_value().map_err(|error| error.at(key))?)?;
         }
         builder.build()
     }
@@ -322,9 +309,7 @@ impl Serialize for Value {
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            Json::deserialize(deserializer)?
-                .to_value()
-                .map_err(D::Error::custom)
+            Json::deserialize(deserializer)?.to_value().map_err(D::Error::custom)
         } else {
             deserializer.deserialize_bytes(Bytes(|bytes: &[u8]| Self::try_from(bytes)))
         }
@@ -347,8 +332,7 @@ impl<'de> Deserialize<'de> for KeyValues {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
             let json = Json::deserialize(deserializer)?;
-            json.to_key_values(Origin::Pattern)
-                .map_err(D::Error::custom)
+            json.to_key_values(Origin::Pattern).map_err(D::Error::custom)
         } else {
             deserializer.deserialize_bytes(Bytes(Self::from_bytes))
         }
@@ -383,9 +367,7 @@ impl Serialize for ValueType {
 impl<'de> Deserialize<'de> for ValueType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?
-                .parse()
-                .map_err(D::Error::custom)
+            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
         } else {
             let byte = u8::deserialize(deserializer)?;
             let found = Self::ALL.get(usize::from(byte)).copied();

@@ -70,9 +70,7 @@ pub(crate) fn check(key: &str) -> Result<(), Error> {
         return Err(Error::KeyTooLong { len: key.len() });
     }
     if key.chars().any(char::is_control) {
-        return Err(Error::KeyControl {
-            key: key.to_owned(),
-        });
+        return Err(Error::KeyControl { key: key.to_owned() });
     }
     Ok(())
 }

@@ -33,21 +33,14 @@ impl Origin {
         if key::is_reserved(key) {
             if !reserved {
                 let advice = "only Willow sets it; rename it so that it starts otherwise";
-                return Err(Error::ReservedKey {
-                    key: key.to_owned(),
-                    advice,
-                });
+                return Err(Error::ReservedKey { key: key.to_owned(), advice });
             }
             reserved::check(key, value)?;
         } else if key.starts_with(key::METADATA_PREFIX) {
-            return Err(Error::KeyMetadata {
-                key: key.to_owned(),
-            });
+            return Err(Error::KeyMetadata { key: key.to_owned() });
         }
         if value == ValueRef::Any && !any {
-            return Err(Error::AnyNotAllowed {
-                key: key.to_owned(),
-            });
+            return Err(Error::AnyNotAllowed { key: key.to_owned() });
         }
         Ok(())
     }
@@ -112,10 +105,7 @@ impl KeyValues {
     ///
     /// # Errors
     /// See [`Builder::build`].
-    pub fn collect<K, V>(
-        origin: Origin,
-        pairs: impl IntoIterator<Item = (K, V)>,
-    ) -> Result<Self, Error>
+    pub fn collect<K, V>(origin: Origin, pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self, Error>
     where
         K: Into<String>,
         V: Into<Value>,
@@ -130,10 +120,7 @@ impl KeyValues {
     /// Starts an empty set.
     #[must_use]
     pub fn builder(origin: Origin) -> Builder {
-        Builder {
-            origin,
-            pairs: Vec::new(),
-        }
+        Builder { origin, pairs: Vec::new() }
     }
 
     /// The same pairs and a reserved one, set by Willow. Replaces a value the key already had.
@@ -156,8 +143,7 @@ impl KeyValues {
     /// # Errors
     /// The first pair that could not.
     pub fn check(&self, origin: Origin) -> Result<(), Error> {
-        self.iter()
-            .try_for_each(|(key, value)| origin.check(key, value))
+        self.iter().try_for_each(|(key, value)| origin.check(key, value))
     }
 
     /// The canonical encoding: what is hashed into an id.
@@ -179,19 +165,13 @@ impl KeyValues {
             let (key, value, after) = split_pair(rest)?;
             key::check(key)?;
             if key.starts_with(key::METADATA_PREFIX) {
-                return Err(Error::KeyMetadata {
-                    key: key.to_owned(),
-                });
+                return Err(Error::KeyMetadata { key: key.to_owned() });
             }
             if last.is_some_and(|last| last >= key) {
                 return Err(Error::encoding("keys are not in order"));
             }
             ValueRef::decode(value)?;
-            *(if key::is_reserved(key) {
-                &mut reserved
-            } else {
-                &mut user
-            }) += 1;
+            *(if key::is_reserved(key) { &mut reserved } else { &mut user }) += 1;
             last = Some(key);
             rest = after;
         }
@@ -228,18 +208,13 @@ impl KeyValues {
     #[must_use]
     pub fn get_encoded(&self, key: &str) -> Option<&[u8]> {
         let mut pairs = self.encoded_pairs().skip_while(|(other, _)| *other < key);
-        pairs
-            .next()
-            .filter(|(other, _)| *other == key)
-            .map(|(_, value)| value)
+        pairs.next().filter(|(other, _)| *other == key).map(|(_, value)| value)
     }
 
     /// How many pairs are the user's; at least 1.
     #[must_use]
     pub fn user_len(&self) -> usize {
-        self.encoded_pairs()
-            .filter(|(key, _)| !key::is_reserved(key))
-            .count()
+        self.encoded_pairs().filter(|(key, _)| !key::is_reserved(key)).count()
     }
 
     /// Whether some value is the wildcard.
@@ -265,9 +240,7 @@ impl Builder {
         let (key, value) = (key.into(), value.into());
         // Far too many are refused before they are all collected.
         if self.pairs.len() == limits::PAIRS + limits::RESERVED_PAIRS {
-            return Err(Error::TooManyPairs {
-                len: self.pairs.len() + 1,
-            });
+            return Err(Error::TooManyPairs { len: self.pairs.len() + 1 });
         }
         key::check(&key)?;
         self.origin.check(&key, value.as_ref())?;
@@ -282,17 +255,11 @@ impl Builder {
     /// [`Error::DuplicateKey`], [`Error::NoPairs`], [`Error::TooManyPairs`],
     /// [`Error::TooManyReserved`].
     pub fn build(mut self) -> Result<KeyValues, Error> {
-        let reserved = self
-            .pairs
-            .iter()
-            .filter(|(key, _)| key::is_reserved(key))
-            .count();
+        let reserved = self.pairs.iter().filter(|(key, _)| key::is_reserved(key)).count();
         check_counts(self.pairs.len() - reserved, reserved)?;
         self.pairs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         if let Some(twice) = self.pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(Error::DuplicateKey {
-                key: twice[0].0.to_string(),
-            });
+            return Err(Error::DuplicateKey { key: twice[0].0.to_string() });
         }
         let mut out = Vec::new();
         let mut value_bytes = Vec::new();
@@ -325,15 +292,8 @@ fn check_counts(user: usize, reserved: usize) -> Result<(), Error> {
 const LONG: u8 = 0x80;
 
 fn push_length(out: &mut Vec<u8>, len: usize) {
-    const {
-        assert!(
-            ENCODED_VALUE_BYTES < 0x8000,
-            "a value's length fits 15 bits"
-        )
-    };
-    let [high, low] = u16::try_from(len)
-        .expect("the value's length was checked")
-        .to_be_bytes();
+    const { assert!(ENCODED_VALUE_BYTES < 0x8000, "a value's length fits 15 bits") };
+    let [high, low] = u16::try_from(len).expect("the value's length was checked").to_be_bytes();
     if len >= usize::from(LONG) {
         out.push(high | LONG);
     }
@@ -342,9 +302,7 @@ fn push_length(out: &mut Vec<u8>, len: usize) {
 
 /// Splits `bytes` into the first key, its encoded value, and the rest.
 fn split_pair(bytes: &[u8]) -> Result<(&str, &[u8], &[u8]), Error> {
-    const CUT: Error = Error::Encoding {
-        reason: "a pair is cut short",
-    };
+    const CUT: Error = Error::Encoding { reason: "a pair is cut short" };
     let (&key_len, bytes) = bytes.split_first().ok_or(CUT)?;
     let (key, bytes) = bytes.split_at_checked(key_len.into()).ok_or(CUT)?;
     let key = std::str::from_utf8(key).map_err(|_| Error::encoding("a key is not UTF-8"))?;

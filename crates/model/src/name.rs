@@ -27,8 +27,5 @@ pub fn check_name(name: &str) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    Err(Error::Name {
-        name: name.chars().take(limits::NAME_BYTES).collect(),
-        reason,
-    })
+    Err(Error::Name { name: name.chars().take(limits::NAME_BYTES).collect(), reason })
 }

@@ -52,10 +52,7 @@ impl NumberKey {
 
     fn integer(negative: bool, magnitude: u64) -> Self {
         if magnitude == 0 {
-            return Self {
-                head: HEAD_ZERO,
-                fraction: 0,
-            };
+            return Self { head: HEAD_ZERO, fraction: 0 };
         }
         let shift = magnitude.leading_zeros();
         Self::new(negative, 63 - shift as i32, magnitude << shift)
@@ -71,11 +68,7 @@ impl NumberKey {
             let mut key = Self::integer(negative, significand);
             if significand != 0 {
                 let scale = EXPONENT_MIN.unsigned_abs() as u16;
-                key.head = if negative {
-                    key.head + scale
-                } else {
-                    key.head - scale
-                };
+                key.head = if negative { key.head + scale } else { key.head - scale };
             }
             return key;
         }
@@ -87,15 +80,9 @@ impl NumberKey {
         let above_zero = 1 + (exponent - EXPONENT_MIN) as u16;
         let fraction = mantissa & FRACTION;
         if negative {
-            Self {
-                head: HEAD_ZERO - above_zero,
-                fraction: !fraction & FRACTION,
-            }
+            Self { head: HEAD_ZERO - above_zero, fraction: !fraction & FRACTION }
         } else {
-            Self {
-                head: HEAD_ZERO + above_zero,
-                fraction,
-            }
+            Self { head: HEAD_ZERO + above_zero, fraction }
         }
     }
 
@@ -113,11 +100,7 @@ impl NumberKey {
             return;
         }
         let flip = if self.is_negative() { 0xFF } else { 0 };
-        let mut rest = if self.is_negative() {
-            !self.fraction & FRACTION
-        } else {
-            self.fraction
-        };
+        let mut rest = if self.is_negative() { !self.fraction & FRACTION } else { self.fraction };
         loop {
             let group = (rest >> (63 - GROUP_BITS)) as u8;
             rest = (rest << GROUP_BITS) & FRACTION;
@@ -196,29 +179,17 @@ impl NumberKey {
         if above_zero == 0 {
             return None;
         }
-        let fraction = if self.is_negative() {
-            !self.fraction & FRACTION
-        } else {
-            self.fraction
-        };
+        let fraction = if self.is_negative() { !self.fraction & FRACTION } else { self.fraction };
         Some((i32::from(above_zero) - 1 + EXPONENT_MIN, LEADING | fraction))
     }
 
     fn to_unsigned(self) -> Option<u64> {
-        if self.is_negative() {
-            None
-        } else {
-            self.integer_magnitude()
-        }
+        if self.is_negative() { None } else { self.integer_magnitude() }
     }
 
     fn to_signed(self) -> Option<i64> {
         let magnitude = self.integer_magnitude()?;
-        if self.is_negative() {
-            0_i64.checked_sub_unsigned(magnitude)
-        } else {
-            magnitude.try_into().ok()
-        }
+        if self.is_negative() { 0_i64.checked_sub_unsigned(magnitude) } else { magnitude.try_into().ok() }
     }
 
     fn integer_magnitude(self) -> Option<u64> {
@@ -241,11 +212,7 @@ impl NumberKey {
         if significand << shift != mantissa {
             return None;
         }
-        let biased = if below_normal > 0 {
-            0
-        } else {
-            u64::try_from(exponent + 1023).ok()?
-        };
+        let biased = if below_normal > 0 { 0 } else { u64::try_from(exponent + 1023).ok()? };
         let bits = biased << 52 | significand & ((1 << 52) - 1);
         let number = f64::from_bits(bits);
         Some(if self.is_negative() { -number } else { number })

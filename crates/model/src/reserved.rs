@@ -46,9 +46,5 @@ pub(crate) fn check(key: &str, value: ValueRef<'_>) -> Result<(), Error> {
     if found == reserved.value_type || found == ValueType::Any {
         return Ok(());
     }
-    Err(Error::ReservedKeyType {
-        key: key.to_owned(),
-        expected: reserved.value_type,
-        found,
-    })
+    Err(Error::ReservedKeyType { key: key.to_owned(), expected: reserved.value_type, found })
 }

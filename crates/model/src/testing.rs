@@ -88,9 +88,7 @@ pub fn user_key() -> impl Strategy<Value = String> {
         2 => "[a-zA-Z][a-zA-Z0-9_./-]{0,20}",
         2 => "\\PC{1,20}",
     ]
-    .prop_filter("keys of the user's", |key| {
-        Key::new(key.as_str()).is_ok_and(|key| is_user(&key))
-    })
+    .prop_filter("keys of the user's", |key| Key::new(key.as_str()).is_ok_and(|key| is_user(&key)))
 }
 
 fn is_user(key: &Key) -> bool {
@@ -116,11 +114,7 @@ pub fn user_key_values() -> impl Strategy<Value = KeyValues> {
 pub fn pattern() -> impl Strategy<Value = KeyValues> {
     let value = prop_oneof![3 => value(), 1 => Just(Value::Any)];
     (key_values(Origin::Pattern, value.boxed()), any::<bool>()).prop_map(|(pairs, reserved)| {
-        let with = if reserved {
-            pairs.with_reserved(reserved::QUEUE_NAME, "q").ok()
-        } else {
-            None
-        };
+        let with = if reserved { pairs.with_reserved(reserved::QUEUE_NAME, "q").ok() } else { None };
         with.unwrap_or(pairs)
     })
 }

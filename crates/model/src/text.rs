@@ -46,10 +46,7 @@ impl KeyValues {
     ///
     /// # Errors
     /// As [`KeyValues::parse`]; a place is within its argument.
-    pub fn parse_args<A: AsRef<str>>(
-        origin: Origin,
-        args: impl IntoIterator<Item = A>,
-    ) -> Result<Self, Error> {
+    pub fn parse_args<A: AsRef<str>>(origin: Origin, args: impl IntoIterator<Item = A>) -> Result<Self, Error> {
         let mut builder = Self::builder(origin);
         for arg in args {
             let (key, value, _) = read_pair(arg.as_ref(), origin, Extent::All)?;
@@ -81,14 +78,11 @@ fn read_pair(text: &str, origin: Origin, extent: Extent) -> Result<(String, Valu
         at += name.len();
     }
     if !text[at..].starts_with('=') {
-        return Err(fault(
-            at,
-            "expected \"=\" and a value after the key, as in os=linux",
-        ));
+        return Err(fault(at, "expected \"=\" and a value after the key, as in os=linux"));
     }
     at += 1;
-    let (value, len) = read_value(&text[at..], value_type, origin, extent)
-        .map_err(|error| shift(error.at(&key), at))?;
+    let (value, len) =
+        read_value(&text[at..], value_type, origin, extent).map_err(|error| shift(error.at(&key), at))?;
     Ok((key, value, at + len))
 }
 
@@ -113,10 +107,7 @@ fn read_value(
     if text.starts_with('"') {
         let (string, len) = unquote(text)?;
         if value_type.is_some_and(|value_type| value_type != ValueType::String) {
-            return Err(fault(
-                0,
-                "a quoted value is a string; leave out the quotes or the type",
-            ));
+            return Err(fault(0, "a quoted value is a string; leave out the quotes or the type"));
         }
         let ends = text[len..].chars().next().is_none_or(char::is_whitespace);
         if !ends || extent == Extent::All && len < text.len() {
@@ -124,11 +115,7 @@ fn read_value(
         }
         return Ok((Value::string(string)?, len));
     }
-    let bare = if extent == Extent::All {
-        text
-    } else {
-        word(text, char::is_whitespace)
-    };
+    let bare = if extent == Extent::All { text } else { word(text, char::is_whitespace) };
     if bare.is_empty() && value_type != Some(ValueType::String) {
         return Err(fault(0, "expected a value; write \"\" for an empty string"));
     }
@@ -181,25 +168,15 @@ impl Value {
     /// # Errors
     /// Text that is not of the type, or does not fit it.
     pub fn parse_as(text: &str, value_type: ValueType) -> Result<Self, Error> {
-        fn integer<T: FromStr<Err = ParseIntError>>(
-            text: &str,
-            value_type: ValueType,
-        ) -> Result<T, Error> {
+        fn integer<T: FromStr<Err = ParseIntError>>(text: &str, value_type: ValueType) -> Result<T, Error> {
             let numeric = is_digits(text.strip_prefix('-').unwrap_or(text));
-            text.parse()
-                .map_err(|error: ParseIntError| match error.kind() {
-                    IntErrorKind::Empty => shape("an integer", text),
-                    _ if numeric => Error::OutOfRange {
-                        value: text.to_owned(),
-                        value_type,
-                    },
-                    _ => shape("an integer", text),
-                })
+            text.parse().map_err(|error: ParseIntError| match error.kind() {
+                IntErrorKind::Empty => shape("an integer", text),
+                _ if numeric => Error::OutOfRange { value: text.to_owned(), value_type },
+                _ => shape("an integer", text),
+            })
         }
-        let range = |_| Error::OutOfRange {
-            value: text.to_owned(),
-            value_type,
-        };
+        let range = |_| Error::OutOfRange { value: text.to_owned(), value_type };
         Ok(match value_type {
             ValueType::Bool => match text {
                 "true" => Self::Bool(true),
@@ -214,12 +191,8 @@ impl Value {
             ValueType::I16 => Self::I16(integer(text, value_type)?),
             ValueType::I32 => Self::I32(integer(text, value_type)?),
             ValueType::I64 => Self::I64(integer(text, value_type)?),
-            ValueType::F32 => {
-                Self::f32(text.parse().map_err(|_| shape("a number", text))?).map_err(range)?
-            }
-            ValueType::F64 => {
-                Self::f64(text.parse().map_err(|_| shape("a number", text))?).map_err(range)?
-            }
+            ValueType::F32 => Self::f32(text.parse().map_err(|_| shape("a number", text))?).map_err(range)?,
+            ValueType::F64 => Self::f64(text.parse().map_err(|_| shape("a number", text))?).map_err(range)?,
             ValueType::String => Self::string(text)?,
             ValueType::Any if text == "*" => Self::Any,
             ValueType::Any => return Err(shape("*", text)),
@@ -228,10 +201,7 @@ impl Value {
 }
 
 fn shape(expected: &'static str, found: &str) -> Error {
-    Error::Shape {
-        expected,
-        found: format!("{:?}", found.chars().take(40).collect::<String>()),
-    }
+    Error::Shape { expected, found: format!("{:?}", found.chars().take(40).collect::<String>()) }
 }
 
 /// The start of `text` up to the first character that ends it.
@@ -240,19 +210,13 @@ fn word(text: &str, end: impl Fn(char) -> bool) -> &str {
 }
 
 fn fault(at: usize, reason: impl Into<String>) -> Error {
-    Error::Text {
-        at,
-        reason: reason.into(),
-    }
+    Error::Text { at, reason: reason.into() }
 }
 
 /// The error, found in text that starts at `by`. What has no place yet gets that one.
 fn shift(error: Error, by: usize) -> Error {
     match error {
-        Error::Text { at, reason } => Error::Text {
-            at: at + by,
-            reason,
-        },
+        Error::Text { at, reason } => Error::Text { at: at + by, reason },
         Error::At { key, error } => match *error {
             Error::Text { at, reason } => fault(at + by, format!("key {key:?}: {reason}")),
             error => error.at(&key),
@@ -274,18 +238,15 @@ pub fn unquote(text: &str) -> Result<(String, usize), Error> {
         match c {
             _ if c == quote => return Ok((out, at + c.len_utf8())),
             '\\' => {
-                let (_, escape) = chars
-                    .next()
-                    .ok_or_else(|| fault(at, "an escape is cut short"))?;
+                let (_, escape) = chars.next().ok_or_else(|| fault(at, "an escape is cut short"))?;
                 out.push(match escape {
                     '"' | '`' | '\\' => escape,
                     'n' => '\n',
                     'r' => '\r',
                     't' => '\t',
                     'u' => {
-                        let (c, len) = read_unicode(chars.as_str()).ok_or_else(|| {
-                            fault(at, "expected \\u{…} with a character's number")
-                        })?;
+                        let (c, len) = read_unicode(chars.as_str())
+                            .ok_or_else(|| fault(at, "expected \\u{…} with a character's number"))?;
                         for _ in 0..len {
                             chars.next();
                         }
@@ -383,10 +344,7 @@ fn write_pair(f: &mut fmt::Formatter<'_>, key: &str, value: ValueRef<'_>) -> fmt
         ValueRef::F64(v) => v.to_string(),
         other => {
             let literal = other.to_string();
-            literal
-                .strip_suffix(other.value_type().name())
-                .unwrap_or(&literal)
-                .to_owned()
+            literal.strip_suffix(other.value_type().name()).unwrap_or(&literal).to_owned()
         }
     };
     let odd = |c: char| c.is_whitespace() || c.is_control();
@@ -396,11 +354,7 @@ fn write_pair(f: &mut fmt::Formatter<'_>, key: &str, value: ValueRef<'_>) -> fmt
             f.write_char('=')?;
             let same = infer(&bare).is_ok_and(|value| value.as_ref() == ValueRef::String(text));
             let plain = same && !bare.is_empty() && bare != "*" && !bare.starts_with('"');
-            if plain && !bare.contains(odd) {
-                f.write_str(&bare)
-            } else {
-                quote(f, text, '"')
-            }
+            if plain && !bare.contains(odd) { f.write_str(&bare) } else { quote(f, text, '"') }
         }
         _ if infer(&bare).is_ok_and(|inferred| inferred.as_ref() == value) => write!(f, "={bare}"),
         _ => write!(f, ":{}={bare}", value.value_type()),

@@ -138,9 +138,8 @@ impl ValueType {
     ];
 
     /// The names of [`ValueType::ALL`].
-    pub const NAMES: [&'static str; 13] = [
-        "bool", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64", "string", "any",
-    ];
+    pub const NAMES: [&'static str; 13] =
+        ["bool", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64", "string", "any"];
 
     /// Its name in JSON and text.
     #[must_use]
@@ -179,12 +178,8 @@ impl FromStr for ValueType {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        let found = Self::ALL
-            .into_iter()
-            .find(|candidate| candidate.name() == name);
-        found.ok_or_else(|| Error::UnknownType {
-            name: name.chars().take(40).collect(),
-        })
+        let found = Self::ALL.into_iter().find(|candidate| candidate.name() == name);
+        found.ok_or_else(|| Error::UnknownType { name: name.chars().take(40).collect() })
     }
 }
 
@@ -298,11 +293,7 @@ impl<'a> ValueRef<'a> {
     /// The string, if it is one.
     #[must_use]
     pub fn as_str(self) -> Option<&'a str> {
-        if let Self::String(text) = self {
-            Some(text)
-        } else {
-            None
-        }
+        if let Self::String(text) = self { Some(text) } else { None }
     }
 
     /// Compares by class and exact mathematical value, ignoring the numeric type: `4:u8` equals

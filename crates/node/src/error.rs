@@ -105,7 +105,9 @@ pub enum StartError {
     #[error("the data directory holds a record that cannot be read: {0}")]
     Record(#[from] crate::RecordError),
     /// The log begins after what the newest snapshot covers.
-    #[error("the log begins at entry {first}, but the newest snapshot ends at {snapshot:?}; restore the missing snapshot")]
+    #[error(
+        "the log begins at entry {first}, but the newest snapshot ends at {snapshot:?}; restore the missing snapshot"
+    )]
     Gap {
         /// First entry in the log.
         first: u64,

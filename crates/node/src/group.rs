@@ -92,8 +92,7 @@ impl Group {
         let replica = Arc::new(Replica::new(waiters, Arc::clone(&stats), policy));
         let opening = open(config.clone(), Arc::clone(&replica));
         let (log, snapshots) = tokio::task::spawn_blocking(opening).await.map_err(StartError::broken)??;
-        let group_log =
-            GroupLog::new(GroupId::DATA, log.clone(), Arc::clone(&downtime) as _, Arc::clone(&stats));
+        let group_log = GroupLog::new(GroupId::DATA, log.clone(), Arc::clone(&downtime) as _, Arc::clone(&stats));
         let consensus =
             Consensus::open(config.node_id, Arc::clone(&group_log), Arc::clone(&replica), Arc::clone(&snapshots))
                 .await?;
@@ -309,12 +308,7 @@ fn check_no_gap(log: &Log, snapshot: Option<&SnapshotHead>) -> Result<(), StartE
 }
 
 /// Proposes whatever is gathered, for ever.
-async fn propose_batches(
-    proposer: Arc<Proposer>,
-    consensus: Consensus,
-    log: Arc<GroupLog>,
-    downtime: Arc<Downtime>,
-) {
+async fn propose_batches(proposer: Arc<Proposer>, consensus: Consensus, log: Arc<GroupLog>, downtime: Arc<Downtime>) {
     loop {
         // Asked before each batch, so that a disk about to be full is a refusal and not an unknown outcome.
         let (ticket, proposal) = proposer.next(|| log.check_writable()).await;

@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use willow_core::{Batch, Reply};
 
+use crate::ProposeError;
 use crate::record::{self, RecordError};
 use crate::waiters::Waiter;
-use crate::ProposeError;
 
 /// What a caller hears of its command.
 #[derive(Debug)]

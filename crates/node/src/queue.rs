@@ -68,8 +68,7 @@ pub(crate) struct Gathering {
 
 impl Gathering {
     fn has_room(&self, bytes: usize, bounds: &Bounds) -> bool {
-        self.envelopes.len() < bounds.batch_commands
-            && self.encoded.len().saturating_add(bytes) <= bounds.batch_bytes
+        self.envelopes.len() < bounds.batch_commands && self.encoded.len().saturating_add(bytes) <= bounds.batch_bytes
     }
 
     fn push(&mut self, Encoded { envelope, bytes }: Encoded, slot: Option<Slot>) {

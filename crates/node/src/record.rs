@@ -27,7 +27,9 @@ pub enum RecordError {
     #[error("an empty record")]
     Empty,
     /// Written by a build this one does not know.
-    #[error("record version {found}, but this build reads {oldest} to {newest}; use a build that reads version {found}")]
+    #[error(
+        "record version {found}, but this build reads {oldest} to {newest}; use a build that reads version {found}"
+    )]
     Version {
         /// Version of the record.
         found: u8,
@@ -136,7 +138,6 @@ pub(crate) fn decode_entry(bytes: &[u8]) -> Result<(EntryId, Body<'_>), RecordEr
         other => Err(RecordError::Malformed(format!("unknown kind {other}"))),
     }
 }
-
 
 /// The encoding of a batch, from the encodings of its envelopes one after the other. The same bytes as
 /// encoding the [`Batch`] itself would give, as the tests check.

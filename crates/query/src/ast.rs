@@ -162,10 +162,7 @@ impl Query {
     /// Everything that matches `filter`, by id.
     #[must_use]
     pub fn of(filter: Filter) -> Self {
-        Self {
-            filter,
-            ..Self::default()
-        }
+        Self { filter, ..Self::default() }
     }
 
     /// The limit, within its bounds whatever the field says.
@@ -204,11 +201,7 @@ impl Filter {
                 other => flat.push(other),
             }
         }
-        if flat.len() == 1 {
-            flat.swap_remove(0)
-        } else {
-            Self::And(flat)
-        }
+        if flat.len() == 1 { flat.swap_remove(0) } else { Self::And(flat) }
     }
 
     /// One of them: the parts of an `Or` among them are taken over, and a single part is itself.
@@ -221,19 +214,12 @@ impl Filter {
                 other => flat.push(other),
             }
         }
-        if flat.len() == 1 {
-            flat.swap_remove(0)
-        } else {
-            Self::Or(flat)
-        }
+        if flat.len() == 1 { flat.swap_remove(0) } else { Self::Or(flat) }
     }
 
     /// Not it.
     #[must_use]
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "a constructor beside `and` and `or`"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "a constructor beside `and` and `or`")]
     pub fn not(part: Self) -> Self {
         Self::Not(Box::new(part))
     }
@@ -246,9 +232,7 @@ impl TypeSet {
     /// The set of them; `None` if there is none.
     #[must_use]
     pub fn new(types: impl IntoIterator<Item = ValueType>) -> Option<Self> {
-        let bits = types
-            .into_iter()
-            .fold(0, |bits, value_type| bits | 1 << value_type as u8);
+        let bits = types.into_iter().fold(0, |bits, value_type| bits | 1 << value_type as u8);
         Self::try_from(bits).ok()
     }
 
@@ -260,9 +244,7 @@ impl TypeSet {
 
     /// The types, in order.
     pub fn iter(self) -> impl Iterator<Item = ValueType> {
-        ValueType::ALL
-            .into_iter()
-            .filter(move |value_type| self.contains(*value_type))
+        ValueType::ALL.into_iter().filter(move |value_type| self.contains(*value_type))
     }
 }
 

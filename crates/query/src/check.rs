@@ -25,10 +25,7 @@ impl Query {
             match (count.min, count.max) {
                 (None, None) => return Err(Error::new("key_count", "give min, max or both")),
                 (Some(min), Some(max)) if min > max => {
-                    return Err(Error::new(
-                        "key_count",
-                        "min is above max; nothing could match",
-                    ));
+                    return Err(Error::new("key_count", "min is above max; nothing could match"));
                 }
                 _ => {}
             }
@@ -44,31 +41,21 @@ impl Query {
         let order_by = &self.order_by;
         if order_by.len() > limits::QUERY_ORDER_KEYS {
             let most = limits::QUERY_ORDER_KEYS;
-            return Err(Error::new(
-                "order_by",
-                format!("order by at most {most} keys"),
-            ));
+            return Err(Error::new("order_by", format!("order by at most {most} keys")));
         }
         for (index, order) in order_by.iter().enumerate() {
-            if order_by[..index]
-                .iter()
-                .any(|before| before.key == order.key)
-            {
+            if order_by[..index].iter().any(|before| before.key == order.key) {
                 let reason = format!("the key {:?} is there twice; name it once", order.key);
                 return Err(Error::new("order_by", reason));
             }
         }
         if self.limit == 0 {
-            return Err(Error::new(
-                "limit",
-                "must be at least 1; leave it out for the default",
-            ));
+            return Err(Error::new("limit", "must be at least 1; leave it out for the default"));
         }
         match &self.page_token {
-            Some(token) if token.len() > limits::PAGE_TOKEN_BYTES => Err(Error::new(
-                "page_token",
-                "too long to be a page token; pass one unchanged",
-            )),
+            Some(token) if token.len() > limits::PAGE_TOKEN_BYTES => {
+                Err(Error::new("page_token", "too long to be a page token; pass one unchanged"))
+            }
             _ => Ok(()),
         }
     }
@@ -78,16 +65,10 @@ impl Query {
             return Ok(());
         };
         if !self.order_by.is_empty() {
-            return Err(Error::new(
-                "pick",
-                "cannot be combined with order_by; leave one out",
-            ));
+            return Err(Error::new("pick", "cannot be combined with order_by; leave one out"));
         }
         if self.page_token.is_some() {
-            return Err(Error::new(
-                "pick",
-                "cannot be combined with page_token; leave one out",
-            ));
+            return Err(Error::new("pick", "cannot be combined with page_token; leave one out"));
         }
         match pick {
             Pick::RoundRobin { cursor } if cursor.is_empty() => {
@@ -108,11 +89,7 @@ impl Filter {
     /// # Errors
     /// The first fault found.
     pub fn check(&self) -> Result<(), Error> {
-        if self.is_all() {
-            Ok(())
-        } else {
-            Counts::default().add(self, 0)
-        }
+        if self.is_all() { Ok(()) } else { Counts::default().add(self, 0) }
     }
 }
 
@@ -131,13 +108,10 @@ impl Counts {
             return Err(Error::new("where", reason));
         }
         match filter {
-            Filter::And(parts) | Filter::Or(parts) if parts.is_empty() => Err(Error::new(
-                "where",
-                "an empty and / or inside a filter; leave it out",
-            )),
-            Filter::And(parts) | Filter::Or(parts) => {
-                parts.iter().try_for_each(|part| self.add(part, depth + 1))
+            Filter::And(parts) | Filter::Or(parts) if parts.is_empty() => {
+                Err(Error::new("where", "an empty and / or inside a filter; leave it out"))
             }
+            Filter::And(parts) | Filter::Or(parts) => parts.iter().try_for_each(|part| self.add(part, depth + 1)),
             Filter::Not(part) => self.add(part, depth + 1),
             Filter::Term { key, op } => {
                 self.terms += 1;
@@ -192,10 +166,9 @@ impl Op {
                 Err("an empty list matches nothing; leave the comparison out".to_owned())
             }
             Self::In(list) => list.iter().try_for_each(check_value),
-            Self::Prefix(prefix) if prefix.len() > limits::VALUE_STRING_BYTES => Err(format!(
-                "longer than any string; at most {} bytes",
-                limits::VALUE_STRING_BYTES
-            )),
+            Self::Prefix(prefix) if prefix.len() > limits::VALUE_STRING_BYTES => {
+                Err(format!("longer than any string; at most {} bytes", limits::VALUE_STRING_BYTES))
+            }
             Self::Prefix(_) | Self::Exists(_) | Self::IsAny | Self::Types(_) => Ok(()),
         }
     }
@@ -210,16 +183,10 @@ fn check_value(value: &Value) -> Result<(), String> {
 
 fn check_list(path: &str, len: usize, most: usize) -> Result<(), Error> {
     if len == 0 {
-        return Err(Error::new(
-            path,
-            "an empty list matches nothing; leave it out",
-        ));
+        return Err(Error::new(path, "an empty list matches nothing; leave it out"));
     }
     if len > most {
-        return Err(Error::new(
-            path,
-            format!("at most {most} fit; this has {len}"),
-        ));
+        return Err(Error::new(path, format!("at most {most} fit; this has {len}")));
     }
     Ok(())
 }

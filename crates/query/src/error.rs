@@ -16,30 +16,15 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn new(path: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            reason: reason.into(),
-        }
+        Self { path: path.into(), reason: reason.into() }
     }
 
     /// The same fault, seen from outside the field or item.
     pub(crate) fn within(mut self, outer: &str) -> Self {
         // The path may be a user's text, and ends up on terminals and in logs.
         let shown = outer.chars().take(PATH_PART_CHARS);
-        let outer: String = shown
-            .map(|c| {
-                if c.is_control() {
-                    char::REPLACEMENT_CHARACTER
-                } else {
-                    c
-                }
-            })
-            .collect();
-        let dot = if self.path.is_empty() || self.path.starts_with('[') {
-            ""
-        } else {
-            "."
-        };
+        let outer: String = shown.map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
         self.path = format!("{outer}{dot}{}", self.path);
         self
     }

@@ -41,12 +41,8 @@ impl Op {
             Self::Lte(with) => compared(with).is_some_and(Ordering::is_le),
             Self::Gt(with) => compared(with).is_some_and(Ordering::is_gt),
             Self::Gte(with) => compared(with).is_some_and(Ordering::is_ge),
-            Self::In(list) => list
-                .iter()
-                .any(|with| compared(with).is_some_and(Ordering::is_eq)),
-            Self::Prefix(prefix) => value
-                .as_str()
-                .is_some_and(|text| text.starts_with(&**prefix)),
+            Self::In(list) => list.iter().any(|with| compared(with).is_some_and(Ordering::is_eq)),
+            Self::Prefix(prefix) => value.as_str().is_some_and(|text| text.starts_with(&**prefix)),
             Self::Exists(present) => *present,
             Self::IsAny => value == ValueRef::Any,
             Self::Types(types) => types.contains(value.value_type()),
@@ -67,9 +63,7 @@ impl KeyCount {
 /// `matching` asks for.
 #[must_use]
 pub fn pattern_matches(pattern: &KeyValues, probe: &KeyValues) -> bool {
-    pattern.encoded_pairs().all(|(key, wanted)| {
-        probe
-            .get_encoded(key)
-            .is_some_and(|value| wanted == ENCODED_ANY || wanted == value)
-    })
+    pattern
+        .encoded_pairs()
+        .all(|(key, wanted)| probe.get_encoded(key).is_some_and(|value| wanted == ENCODED_ANY || wanted == value))
 }

@@ -116,17 +116,14 @@ impl Index {
     /// The id of a document.
     #[must_use]
     pub fn id(&self, doc: u32) -> Option<Id> {
-        self.documents
-            .get(doc)
-            .map(|document| Id::from_u128(document.id))
+        self.documents.get(doc).map(|document| Id::from_u128(document.id))
     }
 
     /// Bytes it holds allocated: trees, tables and values as counted, bitmaps and
     /// allocator overhead by estimate.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let bitmaps =
-            bitmap_bytes(&self.all) + self.by_key_count.iter().map(bitmap_bytes).sum::<usize>();
+        let bitmaps = bitmap_bytes(&self.all) + self.by_key_count.iter().map(bitmap_bytes).sum::<usize>();
         let patterns = self.patterns.as_ref().map_or(0, TermTrie::memory_bytes);
         self.documents.memory_bytes()
             + self.overflow.memory_bytes()
@@ -154,9 +151,7 @@ impl Index {
         }
         document.own = terms.len() as u8;
         for &(key, value) in extra {
-            if terms.len() < Document::TERMS_MAX
-                && !terms.iter().any(|&term| self.key_is(term, key))
-            {
+            if terms.len() < Document::TERMS_MAX && !terms.iter().any(|&term| self.key_is(term, key)) {
                 let mut bytes = std::mem::take(&mut self.scratch);
                 bytes.clear();
                 value.encode_into(&mut bytes);
@@ -165,8 +160,7 @@ impl Index {
             }
         }
         self.store_terms(doc, &mut document, &terms);
-        self.by_id
-            .insert(&IdProbe::new(document.id, &self.documents), doc);
+        self.by_id.insert(&IdProbe::new(document.id, &self.documents), doc);
         self.all.insert(doc);
         if let Some(count) = self.by_key_count.get_mut(usize::from(document.user)) {
             count.insert(doc);
@@ -188,8 +182,7 @@ impl Index {
         for term in terms {
             self.remove_pair(doc, document.id, term);
         }
-        self.by_id
-            .remove(&IdProbe::new(document.id, &self.documents));
+        self.by_id.remove(&IdProbe::new(document.id, &self.documents));
         self.all.remove(doc);
         if let Some(count) = self.by_key_count.get_mut(usize::from(document.user)) {
             count.remove(doc);
@@ -214,9 +207,7 @@ impl Index {
         if let Some(value) = value {
             value.encode_into(&mut bytes);
         }
-        let unchanged = at.is_some_and(|at| {
-            value.is_some() && self.names.terms[terms[at]].value.as_slice() == bytes
-        });
+        let unchanged = at.is_some_and(|at| value.is_some() && self.names.terms[terms[at]].value.as_slice() == bytes);
         if !unchanged {
             if let Some(at) = at {
                 self.remove_pair(doc, document.id, terms.remove(at));
@@ -234,9 +225,7 @@ impl Index {
     /// The document's terms: first those of its key values by key, then the extra ones.
     #[inline]
     pub(crate) fn terms_of<'a>(&'a self, document: &'a Document) -> &'a [u32] {
-        document
-            .inline_terms()
-            .unwrap_or_else(|slot| &self.overflow[slot])
+        document.inline_terms().unwrap_or_else(|slot| &self.overflow[slot])
     }
 
     /// The document's term for a key.
@@ -244,15 +233,9 @@ impl Index {
     pub(crate) fn term_of(&self, document: &Document, key: u32) -> Option<u32> {
         let terms = self.terms_of(document);
         if terms.len() > Document::INLINE {
-            return terms
-                .iter()
-                .copied()
-                .find(|&term| self.names.terms[term].key == key);
+            return terms.iter().copied().find(|&term| self.names.terms[term].key == key);
         }
-        document
-            .candidates(key)
-            .map(|at| terms[at])
-            .find(|&term| self.names.terms[term].key == key)
+        document.candidates(key).map(|at| terms[at]).find(|&term| self.names.terms[term].key == key)
     }
 
     fn key_is(&self, term: u32, name: &str) -> bool {

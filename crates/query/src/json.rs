@@ -92,29 +92,9 @@ impl Serialize for Query {
         if serializer.is_human_readable() {
             return write::QueryOut::from(self).serialize(serializer);
         }
-        let Self {
-            filter,
-            ids,
-            key_count,
-            matching,
-            order_by,
-            page_token,
-            pick,
-            ..
-        } = self;
+        let Self { filter, ids, key_count, matching, order_by, page_token, pick, .. } = self;
         let (limit, count, explain) = (self.limit, self.count, self.explain);
-        let binary = BinaryRef {
-            filter,
-            ids,
-            key_count,
-            matching,
-            order_by,
-            limit,
-            page_token,
-            pick,
-            count,
-            explain,
-        };
+        let binary = BinaryRef { filter, ids, key_count, matching, order_by, limit, page_token, pick, count, explain };
         binary.serialize(serializer)
     }
 }
@@ -125,29 +105,8 @@ impl<'de> Deserialize<'de> for Query {
             let json = Json::deserialize(deserializer)?;
             return Self::from_json_tree(&json).map_err(D::Error::custom);
         }
-        let Binary {
-            filter,
-            ids,
-            key_count,
-            matching,
-            order_by,
-            limit,
-            page_token,
-            pick,
-            count,
-            explain,
-        } = Binary::deserialize(deserializer)?;
-        Ok(Self {
-            filter,
-            ids,
-            key_count,
-            matching,
-            order_by,
-            limit,
-            page_token,
-            pick,
-            count,
-            explain,
-        })
+        let Binary { filter, ids, key_count, matching, order_by, limit, page_token, pick, count, explain } =
+            Binary::deserialize(deserializer)?;
+        Ok(Self { filter, ids, key_count, matching, order_by, limit, page_token, pick, count, explain })
     }
 }

@@ -7,26 +7,26 @@ pub mod ast;
 mod check;
 mod error;
 pub mod eval;
+pub mod index;
 pub mod json;
 #[cfg(any(test, feature = "testing"))]
 pub mod naive;
 pub mod page_token;
+pub mod plan;
+mod position;
+mod sample;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod text;
-mod position;
-pub mod index;
-pub mod plan;
-mod sample;
 mod trie;
 
 pub use ast::{Direction, Filter, KeyCount, Missing, Op, OrderBy, Pick, Query, TypeSet};
 pub use error::Error;
+pub use index::{Index, Options};
 pub use page_token::{PageTokenError, PageTokens};
+pub use plan::{Compiled, Count, Page, Plan, Run};
 pub use position::Position;
 pub use text::TextError;
-pub use index::{Index, Options};
-pub use plan::{Compiled, Count, Page, Plan, Run};
 pub use trie::PatternTrie;

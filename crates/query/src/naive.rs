@@ -36,20 +36,13 @@ impl Doc {
     /// A document without extra pairs.
     #[must_use]
     pub const fn new(id: Id, key_values: KeyValues) -> Self {
-        Self {
-            id,
-            key_values,
-            extra: BTreeMap::new(),
-        }
+        Self { id, key_values, extra: BTreeMap::new() }
     }
 
     /// The value of a key, as queries see it.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<ValueRef<'_>> {
-        self.extra
-            .get(key)
-            .map(Value::as_ref)
-            .or_else(|| self.key_values.get(key))
+        self.extra.get(key).map(Value::as_ref).or_else(|| self.key_values.get(key))
     }
 
     /// Whether it matches everything in the query but the page token, `pick` and the order's
@@ -58,13 +51,8 @@ impl Doc {
     pub fn matches(&self, query: &Query) -> bool {
         query.filter.matches(&|key: &str| self.get(key))
             && query.ids.as_ref().is_none_or(|ids| ids.contains(&self.id))
-            && query
-                .key_count
-                .is_none_or(|count| count.contains(self.key_values.user_len()))
-            && query
-                .matching
-                .as_ref()
-                .is_none_or(|probe| pattern_matches(&self.key_values, probe))
+            && query.key_count.is_none_or(|count| count.contains(self.key_values.user_len()))
+            && query.matching.as_ref().is_none_or(|probe| pattern_matches(&self.key_values, probe))
     }
 
     /// Its place in the query's order; `None` if that excludes it.
@@ -75,9 +63,7 @@ impl Doc {
             .iter()
             .filter_map(|order| Some((order.key.as_str(), self.get(&order.key)?.encode())))
             .collect();
-        Position::of(&query.order_by, self.id, |key| {
-            values.get(key).map(Vec::as_slice)
-        })
+        Position::of(&query.order_by, self.id, |key| values.get(key).map(Vec::as_slice))
     }
 }
 
@@ -94,31 +80,17 @@ pub fn all(docs: &[Doc], query: &Query) -> Vec<Position> {
 #[must_use]
 pub fn page(docs: &[Doc], query: &Query, after: Option<&Position>) -> Page {
     let all = all(docs, query);
-    let is_before = |position: &Position| {
-        after.is_some_and(|after| position.compare(after, &query.order_by).is_le())
-    };
+    let is_before = |position: &Position| after.is_some_and(|after| position.compare(after, &query.order_by).is_le());
     let rest = &all[all.partition_point(is_before)..];
     let page = &rest[..rest.len().min(query.page_limit())];
-    let next = if page.len() < rest.len() {
-        page.last().cloned()
-    } else {
-        None
-    };
-    Page {
-        ids: page.iter().map(|position| position.id).collect(),
-        next,
-        total: all.len(),
-    }
+    let next = if page.len() < rest.len() { page.last().cloned() } else { None };
+    Page { ids: page.iter().map(|position| position.id).collect(), next, total: all.len() }
 }
 
 /// The first match after the cursor in the order of ids, wrapping once.
 #[must_use]
 pub fn round_robin(docs: &[Doc], query: &Query, cursor: Option<Id>) -> Option<Id> {
-    let mut ids: Vec<_> = docs
-        .iter()
-        .filter(|doc| doc.matches(query))
-        .map(|doc| doc.id)
-        .collect();
+    let mut ids: Vec<_> = docs.iter().filter(|doc| doc.matches(query)).map(|doc| doc.id).collect();
     ids.sort_unstable();
     let after = ids.partition_point(|id| cursor.is_some_and(|cursor| *id <= cursor));
     ids.get(after).or_else(|| ids.first()).copied()

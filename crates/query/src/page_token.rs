@@ -34,9 +34,7 @@ pub enum PageTokenError {
     #[error("the page token is of another version; start again from the first page")]
     Version,
     /// A token that this cluster did not make, or that was altered.
-    #[error(
-        "the page token was not made by this cluster or was altered; start again from the first page"
-    )]
+    #[error("the page token was not made by this cluster or was altered; start again from the first page")]
     Mac,
     /// A token of another query, or of the same query on something else.
     #[error(
@@ -57,11 +55,7 @@ impl<'a> PageTokens<'a> {
     /// For `query` on what `scope` names: the collection and, where it has one, the parent's id.
     #[must_use]
     pub fn new(secret: &'a Secret, scope: &[u8], query: &Query) -> Self {
-        Self {
-            secret,
-            order_keys: query.order_by.len(),
-            query_hash: query_hash(scope, query),
-        }
+        Self { secret, order_keys: query.order_by.len(), query_hash: query_hash(scope, query) }
     }
 
     /// The token of a page that ended at `position`.
@@ -69,8 +63,7 @@ impl<'a> PageTokens<'a> {
     pub fn seal(&self, position: &Position) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&self.query_hash);
-        let mut bytes = postcard::to_extend(position, bytes)
-            .expect("a vector takes all bytes, and lengths are known");
+        let mut bytes = postcard::to_extend(position, bytes).expect("a vector takes all bytes, and lengths are known");
         let mac = self.mac(&bytes);
         bytes.extend_from_slice(&mac.as_bytes()[..MAC_BYTES]);
         BASE64.encode(bytes)
@@ -84,12 +77,8 @@ impl<'a> PageTokens<'a> {
         if token.len() > limits::PAGE_TOKEN_BYTES {
             return Err(PageTokenError::Malformed);
         }
-        let bytes = BASE64
-            .decode(token)
-            .map_err(|_| PageTokenError::Malformed)?;
-        let (body, mac) = bytes
-            .split_last_chunk::<MAC_BYTES>()
-            .ok_or(PageTokenError::Malformed)?;
+        let bytes = BASE64.decode(token).map_err(|_| PageTokenError::Malformed)?;
+        let (body, mac) = bytes.split_last_chunk::<MAC_BYTES>().ok_or(PageTokenError::Malformed)?;
         match body.first() {
             Some(&VERSION) => {}
             Some(_) => return Err(PageTokenError::Version),
@@ -102,26 +91,15 @@ impl<'a> PageTokens<'a> {
         if blake3::Hash::from_bytes(expected) != blake3::Hash::from_bytes(given) {
             return Err(PageTokenError::Mac);
         }
-        let body = body
-            .get(1..)
-            .and_then(|body| body.split_first_chunk::<HASH_BYTES>());
+        let body = body.get(1..).and_then(|body| body.split_first_chunk::<HASH_BYTES>());
         let (hash, body) = body.ok_or(PageTokenError::Malformed)?;
         if *hash != self.query_hash {
             return Err(PageTokenError::Mismatch);
         }
-        let position: Position =
-            postcard::from_bytes(body).map_err(|_| PageTokenError::Malformed)?;
+        let position: Position = postcard::from_bytes(body).map_err(|_| PageTokenError::Malformed)?;
         let valid = position.values.len() == self.order_keys
-            && position
-                .values
-                .iter()
-                .flatten()
-                .all(|value| ValueRef::decode(value).is_ok());
-        if valid {
-            Ok(position)
-        } else {
-            Err(PageTokenError::Malformed)
-        }
+            && position.values.iter().flatten().all(|value| ValueRef::decode(value).is_ok());
+        if valid { Ok(position) } else { Err(PageTokenError::Malformed) }
     }
 
     fn mac(&self, bytes: &[u8]) -> blake3::Hash {

@@ -58,14 +58,7 @@ impl<'a> Run<'a> {
     /// A lookup without anything particular.
     #[must_use]
     pub const fn new(secret: &'a Secret, scope: &'a [u8]) -> Self {
-        Self {
-            secret,
-            scope,
-            seed: 0,
-            cursor: None,
-            restrict: None,
-            budget: BUDGET_DEFAULT,
-        }
+        Self { secret, scope, seed: 0, cursor: None, restrict: None, budget: BUDGET_DEFAULT }
     }
 }
 
@@ -103,28 +96,13 @@ impl Index {
         Ok(page)
     }
 
-    fn run_ordered(
-        &self,
-        query: &Query,
-        run: &Run<'_>,
-        bound: &Bound<'_>,
-    ) -> Result<Page, PageTokenError> {
+    fn run_ordered(&self, query: &Query, run: &Run<'_>, bound: &Bound<'_>) -> Result<Page, PageTokenError> {
         let tokens = PageTokens::new(run.secret, run.scope, query);
-        let after = query
-            .page_token
-            .as_ref()
-            .map(|token| tokens.open(token))
-            .transpose()?;
+        let after = query.page_token.as_ref().map(|token| tokens.open(token)).transpose()?;
         let limit = query.page_limit();
         let order_by = &query.order_by;
         // One more than the page tells whether there is another.
-        let task = Task {
-            bound,
-            order_by,
-            after,
-            want: limit + 1,
-            budget: run.budget,
-        };
+        let task = Task { bound, order_by, after, want: limit + 1, budget: run.budget };
         let mut found = self.ordered(task);
         let more = found.docs.len() > limit;
         found.docs.truncate(limit);
@@ -134,24 +112,12 @@ impl Index {
         };
         let next_page_token = next.as_ref().map(|position| tokens.seal(position));
         let plan = query.explain.then(|| {
-            let driver = if found.walked {
-                explain::order_name(order_by)
-            } else {
-                self.driver_name(&self.driver(bound))
-            };
+            let driver =
+                if found.walked { explain::order_name(order_by) } else { self.driver_name(&self.driver(bound)) };
             let budget_spent = next.is_some() && !more;
-            Plan {
-                driver,
-                budget_spent,
-                ..self.plan(bound, &found)
-            }
+            Plan { driver, budget_spent, ..self.plan(bound, &found) }
         });
-        Ok(Page {
-            docs: found.docs,
-            next_page_token,
-            plan,
-            ..Page::default()
-        })
+        Ok(Page { docs: found.docs, next_page_token, plan, ..Page::default() })
     }
 
     fn plan(&self, bound: &Bound<'_>, found: &Found) -> Plan {
@@ -184,17 +150,9 @@ impl Index {
                 estimate: driver.rows,
                 examined,
             };
-            Plan {
-                access: Access::Sample,
-                driver: self.driver_name(&driver),
-                ..self.plan(bound, &found)
-            }
+            Plan { access: Access::Sample, driver: self.driver_name(&driver), ..self.plan(bound, &found) }
         });
-        Page {
-            docs,
-            plan,
-            ..Page::default()
-        }
+        Page { docs, plan, ..Page::default() }
     }
 
     fn run_round_robin(&self, query: &Query, run: &Run<'_>, bound: &Bound<'_>) -> Page {
@@ -210,17 +168,9 @@ impl Index {
                 estimate: examined,
                 examined,
             };
-            Plan {
-                driver: explain::order_name(&[]),
-                ..self.plan(bound, &found)
-            }
+            Plan { driver: explain::order_name(&[]), ..self.plan(bound, &found) }
         });
-        Page {
-            docs,
-            plan,
-            next_cursor,
-            ..Page::default()
-        }
+        Page { docs, plan, next_cursor, ..Page::default() }
     }
 }
 

@@ -20,11 +20,7 @@ pub struct Position {
 impl Position {
     /// The position of a document whose encoded values `lookup` gives; `None` if `order_by`
     /// excludes it.
-    pub fn of<'a>(
-        order_by: &[OrderBy],
-        id: Id,
-        lookup: impl Fn(&str) -> Option<&'a [u8]>,
-    ) -> Option<Self> {
+    pub fn of<'a>(order_by: &[OrderBy], id: Id, lookup: impl Fn(&str) -> Option<&'a [u8]>) -> Option<Self> {
         let value_of = |order: &OrderBy| match lookup(&order.key) {
             None if order.missing == Missing::Exclude => None,
             value => Some(value.map(Into::into)),
@@ -58,12 +54,8 @@ impl OrderBy {
             },
             (None, None) => Ordering::Equal,
             (a, _) => match (self.missing, a.is_none()) {
-                (Missing::First, true) | (Missing::Last | Missing::Exclude, false) => {
-                    Ordering::Less
-                }
-                (Missing::First, false) | (Missing::Last | Missing::Exclude, true) => {
-                    Ordering::Greater
-                }
+                (Missing::First, true) | (Missing::Last | Missing::Exclude, false) => Ordering::Less,
+                (Missing::First, false) | (Missing::Last | Missing::Exclude, true) => Ordering::Greater,
             },
         }
     }

@@ -53,12 +53,7 @@ pub(crate) enum Pool<'a> {
 impl Index {
     /// A match within `restrict`, each as likely as any other; `None` if there is none.
     #[must_use]
-    pub fn select_random(
-        &self,
-        compiled: &Compiled,
-        restrict: &RoaringBitmap,
-        seed: u64,
-    ) -> Option<u32> {
+    pub fn select_random(&self, compiled: &Compiled, restrict: &RoaringBitmap, seed: u64) -> Option<u32> {
         let bound = self.bind(compiled, Some(restrict));
         self.sample(&bound, 1, seed).0.first().copied()
     }
@@ -78,11 +73,7 @@ impl Index {
             return (picked, examined);
         }
         // Where most of the pool is wanted, draws would mostly repeat themselves.
-        let draws = if want * 4 > size {
-            0
-        } else {
-            DRAWS_MIN + want * DRAWS_PER_PICK
-        };
+        let draws = if want * 4 > size { 0 } else { DRAWS_MIN + want * DRAWS_PER_PICK };
         let mut seen = RoaringBitmap::new();
         while examined < draws.min(size) && picked.len() < want {
             examined += 1;
@@ -125,9 +116,7 @@ impl Index {
             _ => None,
         });
         let sets = sets.chain([(Set::Everything, self.len())]);
-        let (set, size) = sets
-            .min_by_key(|(_, size)| *size)
-            .unwrap_or((Set::Everything, 0));
+        let (set, size) = sets.min_by_key(|(_, size)| *size).unwrap_or((Set::Everything, 0));
         let pool = match set {
             Set::Everything => Pool::Everything,
             Set::Docs(docs) => Pool::Docs(docs),

@@ -43,8 +43,7 @@ pub fn filter() -> impl Strategy<Value = Filter> {
             inner.prop_map(Filter::not),
         ]
     });
-    prop_oneof![1 => Just(Filter::all()), 9 => nested]
-        .prop_filter("within bounds", |filter| filter.check().is_ok())
+    prop_oneof![1 => Just(Filter::all()), 9 => nested].prop_filter("within bounds", |filter| filter.check().is_ok())
 }
 
 /// A query that lists: with order and limit, without `pick` and page token.
@@ -76,28 +75,15 @@ pub fn query() -> impl Strategy<Value = Query> {
     let pick = prop_oneof![
         Just(Pick::Random),
         text()
-            .prop_filter("a cursor's name", |name| (1..=limits::CURSOR_NAME_BYTES)
-                .contains(&name.len()))
-            .prop_map(|name| Pick::RoundRobin {
-                cursor: name.into()
-            }),
+            .prop_filter("a cursor's name", |name| (1..=limits::CURSOR_NAME_BYTES).contains(&name.len()))
+            .prop_map(|name| Pick::RoundRobin { cursor: name.into() }),
     ];
-    (
-        list_query(),
-        option::weighted(0.2, pick),
-        option::weighted(0.2, text()),
-    )
-        .prop_map(|(query, pick, page_token)| match pick {
-            Some(pick) => Query {
-                pick: Some(pick),
-                order_by: Vec::new(),
-                ..query
-            },
-            None => Query {
-                page_token,
-                ..query
-            },
-        })
+    (list_query(), option::weighted(0.2, pick), option::weighted(0.2, text())).prop_map(|(query, pick, page_token)| {
+        match pick {
+            Some(pick) => Query { pick: Some(pick), order_by: Vec::new(), ..query },
+            None => Query { page_token, ..query },
+        }
+    })
 }
 
 fn key_count() -> impl Strategy<Value = KeyCount> {
@@ -113,11 +99,7 @@ fn key_count() -> impl Strategy<Value = KeyCount> {
 
 fn probe() -> impl Strategy<Value = KeyValues> {
     (user_key_values(), any::<bool>()).prop_map(|(pairs, queue)| {
-        let with = if queue {
-            pairs.with_reserved(reserved::QUEUE_NAME, "q").ok()
-        } else {
-            None
-        };
+        let with = if queue { pairs.with_reserved(reserved::QUEUE_NAME, "q").ok() } else { None };
         with.unwrap_or(pairs)
     })
 }
@@ -130,11 +112,7 @@ pub fn order_by() -> impl Strategy<Value = Vec<OrderBy>> {
         let mut order_by: Vec<OrderBy> = Vec::new();
         for (key, direction, missing) in parts {
             if order_by.iter().all(|order| order.key != key) {
-                order_by.push(OrderBy {
-                    key,
-                    direction,
-                    missing,
-                });
+                order_by.push(OrderBy { key, direction, missing });
             }
         }
         order_by
@@ -145,21 +123,13 @@ pub fn order_by() -> impl Strategy<Value = Vec<OrderBy>> {
 /// have metadata.
 pub fn doc() -> impl Strategy<Value = Doc> {
     let few = prop::collection::btree_map("[a-d]", few_values(), 1..4)
-        .prop_filter_map("valid", |pairs| {
-            KeyValues::collect(Origin::Pattern, pairs).ok()
-        });
+        .prop_filter_map("valid", |pairs| KeyValues::collect(Origin::Pattern, pairs).ok());
     let pairs = prop_oneof![6 => few, 1 => pattern()];
     let extra = prop::collection::btree_map("metadata\\.[a-c]", few_values(), 0..2);
     (pairs, extra).prop_map(|(key_values, extra)| {
         let id = Id::derive(Kind::Channel, None, key_values.as_bytes());
-        let extra = extra
-            .into_iter()
-            .filter_map(|(key, value)| Some((Key::new(key).ok()?, value)));
-        Doc {
-            id,
-            key_values,
-            extra: extra.collect(),
-        }
+        let extra = extra.into_iter().filter_map(|(key, value)| Some((Key::new(key).ok()?, value)));
+        Doc { id, key_values, extra: extra.collect() }
     })
 }
 

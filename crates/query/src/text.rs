@@ -17,20 +17,8 @@ pub use error::TextError;
 use crate::ast::{Filter, Query};
 
 /// The words that a key must be written in backquotes for.
-const WORDS: [&str; 12] = [
-    "and",
-    "or",
-    "not",
-    "matching",
-    "ids",
-    "key_count",
-    "order",
-    "limit",
-    "page_token",
-    "pick",
-    "count",
-    "explain",
-];
+const WORDS: [&str; 12] =
+    ["and", "or", "not", "matching", "ids", "key_count", "order", "limit", "page_token", "pick", "count", "explain"];
 
 /// Those of [`WORDS`] that start a clause; the others are in filters.
 const CLAUSES: &[&str] = WORDS.split_at(3).1;

@@ -43,10 +43,7 @@ impl PatternTrie {
     /// An empty trie; the seed is that of [`crate::index::Options::hash_seed`].
     #[must_use]
     pub fn new(hash_seed: u64) -> Self {
-        Self {
-            names: Interner::new(hash_seed),
-            trie: TermTrie::default(),
-        }
+        Self { names: Interner::new(hash_seed), trie: TermTrie::default() }
     }
 
     /// Patterns in it.
@@ -88,10 +85,7 @@ impl PatternTrie {
             return false;
         }
         for (key, value) in pattern.encoded_pairs() {
-            let term = self
-                .names
-                .key(key)
-                .and_then(|key| self.names.term(key, value));
+            let term = self.names.key(key).and_then(|key| self.names.term(key, value));
             if let Some(term) = term
                 && self.names.release_term(term)
             {
@@ -149,18 +143,8 @@ struct Terms {
 impl Default for TermTrie {
     fn default() -> Self {
         let mut nodes = Slab::default();
-        nodes.put(
-            ROOT,
-            Node {
-                needs: u64::MAX,
-                ..Node::default()
-            },
-        );
-        Self {
-            nodes,
-            places: Slab::default(),
-            allocated: 0,
-        }
+        nodes.put(ROOT, Node { needs: u64::MAX, ..Node::default() });
+        Self { nodes, places: Slab::default(), allocated: 0 }
     }
 }
 
@@ -170,20 +154,11 @@ impl TermTrie {
     }
 
     /// Adds a pattern; `terms` are in use in `names`, once more for this pattern.
-    pub(crate) fn insert<K: Default, P: Default>(
-        &mut self,
-        doc: u32,
-        terms: &[u32],
-        names: &Interner<K, P>,
-    ) {
+    pub(crate) fn insert<K: Default, P: Default>(&mut self, doc: u32, terms: &[u32], names: &Interner<K, P>) {
         let mut order = terms.to_vec();
         order.sort_unstable_by_key(|&term| (names.terms[term].uses, term));
-        let needs = terms
-            .iter()
-            .fold(0, |bits, &term| bits | key_bit(names.terms[term].key));
-        self.place(ROOT, doc, &order, needs, &|term| {
-            key_bit(names.terms[term].key)
-        });
+        let needs = terms.iter().fold(0, |bits, &term| bits | key_bit(names.terms[term].key));
+        self.place(ROOT, doc, &order, needs, &|term| key_bit(names.terms[term].key));
     }
 
     /// Removes a pattern; false if it is not there.
@@ -197,10 +172,7 @@ impl TermTrie {
             at += 2 + node.patterns[at + 1] as usize;
         }
         let before = node.patterns.capacity();
-        let end = node
-            .patterns
-            .len()
-            .min(at + 2 + node.patterns.get(at + 1).map_or(0, |&len| len as usize));
+        let end = node.patterns.len().min(at + 2 + node.patterns.get(at + 1).map_or(0, |&len| len as usize));
         node.patterns.drain(at.min(end)..end);
         if node.patterns.capacity() > 2 * node.patterns.len() + 8 {
             node.patterns.shrink_to_fit();
@@ -211,14 +183,7 @@ impl TermTrie {
     }
 
     /// Hangs a pattern below `node`, where it needs `terms` more.
-    fn place(
-        &mut self,
-        mut node: u32,
-        doc: u32,
-        mut terms: &[u32],
-        needs: u64,
-        key_bit: &impl Fn(u32) -> u64,
-    ) {
+    fn place(&mut self, mut node: u32, doc: u32, mut terms: &[u32], needs: u64, key_bit: &impl Fn(u32) -> u64) {
         loop {
             let here = &mut self.nodes[node];
             here.needs &= needs;
@@ -228,10 +193,7 @@ impl TermTrie {
             if matches!(here.children, Children::None) {
                 break;
             }
-            node = here
-                .children
-                .get(first)
-                .unwrap_or_else(|| self.add_child(node, first));
+            node = here.children.get(first).unwrap_or_else(|| self.add_child(node, first));
             terms = rest;
         }
         let here = &mut self.nodes[node];
@@ -246,12 +208,7 @@ impl TermTrie {
     }
 
     fn add_child(&mut self, parent: u32, term: u32) -> u32 {
-        let child = self.nodes.add(Node {
-            parent,
-            term,
-            needs: u64::MAX,
-            ..Node::default()
-        });
+        let child = self.nodes.add(Node { parent, term, needs: u64::MAX, ..Node::default() });
         let children = &mut self.nodes[parent].children;
         let before = children.memory_bytes();
         children.insert(term, child);
@@ -261,9 +218,7 @@ impl TermTrie {
 
     fn branch_if_full(&mut self, node: u32, key_bit: &impl Fn(u32) -> u64) {
         let here = &mut self.nodes[node];
-        let open = Patterns(&here.patterns)
-            .filter(|(_, terms)| !terms.is_empty())
-            .count();
+        let open = Patterns(&here.patterns).filter(|(_, terms)| !terms.is_empty()).count();
         if open <= NODE_PATTERNS {
             return;
         }
@@ -273,9 +228,7 @@ impl TermTrie {
         self.allocated -= patterns.capacity() * 4;
         here.children = Children::Few(Vec::new());
         for (doc, terms) in Patterns(&patterns) {
-            let needs = terms
-                .iter()
-                .fold(path_needs, |bits, &term| bits | key_bit(term));
+            let needs = terms.iter().fold(path_needs, |bits, &term| bits | key_bit(term));
             self.place(node, doc, terms, needs, key_bit);
         }
     }
@@ -331,8 +284,8 @@ impl TermTrie {
             if node.needs & !terms.keys != 0 {
                 continue;
             }
-            let matching = Patterns(&node.patterns)
-                .filter(|(_, needed)| needed.iter().all(|&term| terms.contains(term)));
+            let matching =
+                Patterns(&node.patterns).filter(|(_, needed)| needed.iter().all(|&term| terms.contains(term)));
             out.extend(matching.map(|(doc, _)| doc));
             node.children.find(terms, &mut pending);
         }
@@ -383,13 +336,8 @@ impl Children {
     fn get(&self, term: u32) -> Option<u32> {
         match self {
             Self::None => None,
-            Self::Few(list) => list
-                .iter()
-                .find(|(other, _)| *other == term)
-                .map(|&(_, child)| child),
-            Self::Many(table) => table
-                .find(hash(term), |(other, _)| *other == term)
-                .map(|&(_, child)| child),
+            Self::Few(list) => list.iter().find(|(other, _)| *other == term).map(|&(_, child)| child),
+            Self::Many(table) => table.find(hash(term), |(other, _)| *other == term).map(|&(_, child)| child),
         }
     }
 
@@ -431,11 +379,9 @@ impl Children {
     fn find(&self, terms: &Terms, out: &mut Vec<u32>) {
         match self {
             Self::None => {}
-            Self::Few(list) => out.extend(
-                list.iter()
-                    .filter(|(term, _)| terms.contains(*term))
-                    .map(|&(_, child)| child),
-            ),
+            Self::Few(list) => {
+                out.extend(list.iter().filter(|(term, _)| terms.contains(*term)).map(|&(_, child)| child))
+            }
             Self::Many(_) => out.extend(terms.list.iter().filter_map(|&term| self.get(term))),
         }
     }
@@ -451,18 +397,12 @@ impl Terms {
     const EMPTY: u32 = u32::MAX;
 
     fn new<K: Default, P: Default>(probe: &KeyValues, names: &Interner<K, P>) -> Self {
-        let mut terms = Self {
-            list: Vec::with_capacity(64),
-            keys: 0,
-            table: Box::new([Self::EMPTY; Self::SLOTS]),
-        };
+        let mut terms = Self { list: Vec::with_capacity(64), keys: 0, table: Box::new([Self::EMPTY; Self::SLOTS]) };
         for (name, value) in probe.encoded_pairs() {
             let Some(key) = names.key(name) else { continue };
             terms.keys |= key_bit(key);
             let literal = names.term(key, value);
-            let any = (value != ENCODED_ANY)
-                .then(|| names.term(key, ENCODED_ANY))
-                .flatten();
+            let any = (value != ENCODED_ANY).then(|| names.term(key, ENCODED_ANY)).flatten();
             for term in [literal, any].into_iter().flatten() {
                 terms.list.push(term);
                 let mut slot = Self::slot(term);

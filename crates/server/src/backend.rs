@@ -15,11 +15,8 @@ pub type Reading<'a> = Box<dyn FnOnce(&Machine) + Send + 'a>;
 /// A node, or something in front of one.
 pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// See [`Node::propose_waiting`].
-    fn propose(
-        &self,
-        command: Command,
-        request_id: Option<RequestId>,
-    ) -> BoxFuture<'_, Result<Proposed, ProposeError>>;
+    fn propose(&self, command: Command, request_id: Option<RequestId>)
+    -> BoxFuture<'_, Result<Proposed, ProposeError>>;
 
     /// See [`Node::read`] and [`Node::read_stale`].
     fn read<'a>(&'a self, consistency: Consistency, read: Reading<'a>) -> BoxFuture<'a, Result<(), ReadError>>;

@@ -93,9 +93,8 @@ pub(crate) fn error_index() -> &'static str {
 
 /// `/docs/errors/{code}`
 pub(crate) fn error(code: &str) -> Option<&'static str> {
-    static PAGES: LazyLock<HashMap<&'static str, String>> = LazyLock::new(|| {
-        ErrorCode::ALL.iter().map(|code| (code.as_str(), error_html(*code))).collect()
-    });
+    static PAGES: LazyLock<HashMap<&'static str, String>> =
+        LazyLock::new(|| ErrorCode::ALL.iter().map(|code| (code.as_str(), error_html(*code))).collect());
     PAGES.get(code).map(String::as_str)
 }
 

@@ -95,9 +95,7 @@ fn lock(error: locker::Error, detail: String) -> Problem {
         E::OutOfBounds { field, .. } => Problem::new(ErrorCode::OutOfBounds, detail).at(field),
         E::DuplicateLock => Problem::new(ErrorCode::DuplicateLock, detail).at("locks"),
         E::TooManyLocks => Problem::new(ErrorCode::TooManyLocks, detail),
-        E::Full { .. } => {
-            Problem::new(ErrorCode::Overloaded, detail).with(|facts| facts.retry_after_ms = Some(1000))
-        }
+        E::Full { .. } => Problem::new(ErrorCode::Overloaded, detail).with(|facts| facts.retry_after_ms = Some(1000)),
     }
 }
 
@@ -113,9 +111,7 @@ fn limit(error: limiter::Error, detail: String) -> Problem {
         E::NoSuchOverride => plain(ErrorCode::OverrideNotFound),
         E::NoSuchCounter => plain(ErrorCode::CounterNotFound),
         E::NoSuchHold => plain(ErrorCode::HoldNotFound),
-        E::AlreadyExists { existing } => {
-            plain(ErrorCode::AlreadyExists).with(|facts| facts.existing = Some(existing))
-        }
+        E::AlreadyExists { existing } => plain(ErrorCode::AlreadyExists).with(|facts| facts.existing = Some(existing)),
         E::RevisionMismatch { current } => {
             plain(ErrorCode::RevisionMismatch).with(|facts| facts.current_revision = Some(current))
         }
@@ -142,9 +138,7 @@ fn queue(error: queue::Error, detail: String) -> Problem {
     match error {
         E::NoSuchQueue => plain(ErrorCode::QueueNotFound),
         E::QueueDeleting => plain(ErrorCode::QueueDeleting).with(|facts| facts.retry_after_ms = Some(1000)),
-        E::AlreadyExists { existing } => {
-            plain(ErrorCode::AlreadyExists).with(|facts| facts.existing = Some(existing))
-        }
+        E::AlreadyExists { existing } => plain(ErrorCode::AlreadyExists).with(|facts| facts.existing = Some(existing)),
         E::RevisionMismatch { current } => {
             plain(ErrorCode::RevisionMismatch).with(|facts| facts.current_revision = Some(current))
         }

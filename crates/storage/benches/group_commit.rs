@@ -30,20 +30,13 @@ fn log_batches(log: &Log, next: &mut u64) -> Duration {
     let payload = Bytes::from(vec![7; PAYLOAD]);
     let start = Instant::now();
     for _ in 0..SLICE {
-        let records = (0..BATCH as u64).map(|i| Record::Entry {
-            group: 1,
-            index: *next + i,
-            term: 1,
-            payload: payload.clone(),
-        });
+        let records =
+            (0..BATCH as u64).map(|i| Record::Entry { group: 1, index: *next + i, term: 1, payload: payload.clone() });
         log.append(records.collect()).unwrap();
         *next += BATCH as u64;
     }
     // Snapshots purge now and then.
-    let purge = Record::Purge {
-        group: 1,
-        up_to: *next - BATCH as u64 * 50,
-    };
+    let purge = Record::Purge { group: 1, up_to: *next - BATCH as u64 * 50 };
     log.submit(vec![purge], |result| result.unwrap()).unwrap();
     start.elapsed()
 }
@@ -54,12 +47,7 @@ fn log_gathered(log: &Log, next: &mut u64) -> Duration {
     let (tell, told) = mpsc::channel();
     let mut submit = |group: u32| {
         let tell = tell.clone();
-        let record = Record::Entry {
-            group,
-            index: log.bounds(group).next,
-            term: 1,
-            payload: payload.clone(),
-        };
+        let record = Record::Entry { group, index: log.bounds(group).next, term: 1, payload: payload.clone() };
         log.submit(vec![record], move |result| {
             result.unwrap();
             tell.send(group).unwrap();
@@ -103,12 +91,8 @@ fn reopen(dir: &Path) {
     let payload = Bytes::from(vec![7; PAYLOAD]);
     let start = Instant::now();
     for first in (1..=ENTRIES).step_by(10_000) {
-        let records = (first..first + 10_000).map(|index| Record::Entry {
-            group: 1,
-            index,
-            term: 1,
-            payload: payload.clone(),
-        });
+        let records =
+            (first..first + 10_000).map(|index| Record::Entry { group: 1, index, term: 1, payload: payload.clone() });
         log.append(records.collect()).unwrap();
     }
     let wrote = start.elapsed();
@@ -133,11 +117,7 @@ fn main() {
     println!("round  log commits/s  growing append/s  ratio  gathered records/s  per sync");
     for round in 1..=ROUNDS {
         let path = dir.path().join(format!("naive-{round}"));
-        let mut file = File::options()
-            .create_new(true)
-            .append(true)
-            .open(path)
-            .unwrap();
+        let mut file = File::options().create_new(true).append(true).open(path).unwrap();
         let (mut ours, mut theirs) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..COMMITS / SLICE {
             ours += log_batches(&log, &mut next);
@@ -157,9 +137,6 @@ fn main() {
         );
     }
     let stats = log.stats();
-    println!(
-        "{} segments recycled or removed, {} in use",
-        stats.counters.dropped_segments, stats.segments
-    );
+    println!("{} segments recycled or removed, {} in use", stats.counters.dropped_segments, stats.segments);
     reopen(&dir.path().join("reopen"));
 }

@@ -20,11 +20,7 @@ pub struct IoError {
 
 impl IoError {
     pub(crate) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self {
-            action,
-            path: path.to_owned(),
-            source: Arc::new(source),
-        }
+        Self { action, path: path.to_owned(), source: Arc::new(source) }
     }
 
     /// Whether the disk or the quota was full.
@@ -219,22 +215,12 @@ pub enum SnapshotError {
 
 impl From<IoError> for OpenError {
     fn from(error: IoError) -> Self {
-        if error.is_disk_full() {
-            Self::DiskFull(error)
-        } else {
-            Self::Io(error)
-        }
+        if error.is_disk_full() { Self::DiskFull(error) } else { Self::Io(error) }
     }
 }
 
 impl From<IoError> for SnapshotError {
     fn from(error: IoError) -> Self {
-        if error.is_disk_full() {
-            Self::DiskFull {
-                reason: error.to_string(),
-            }
-        } else {
-            Self::Io(error)
-        }
+        if error.is_disk_full() { Self::DiskFull { reason: error.to_string() } } else { Self::Io(error) }
     }
 }

@@ -15,20 +15,11 @@ use willow_storage::log::{Log, Options, Record, Threading};
 use willow_storage::vfs::{CrashMode, FaultVfs, Op};
 
 fn entry(group: u32, index: u64, len: usize) -> Record {
-    Record::Entry {
-        group,
-        index,
-        term: 1,
-        payload: payload(u64::from(group) << 32 | index, len),
-    }
+    Record::Entry { group, index, term: 1, payload: payload(u64::from(group) << 32 | index, len) }
 }
 
 fn threaded() -> Options {
-    Options {
-        threading: Threading::Threads,
-        idle_seal: Some(Duration::from_millis(1)),
-        ..options()
-    }
+    Options { threading: Threading::Threads, idle_seal: Some(Duration::from_millis(1)), ..options() }
 }
 
 #[test]
@@ -36,25 +27,17 @@ fn records_that_do_not_follow_on_are_refused_and_change_nothing() {
     let vfs = FaultVfs::new(1);
     let log = open(&vfs);
     log.append(vec![entry(1, 5, 10), entry(1, 6, 10)]).unwrap();
-    log.append(vec![Record::Purge { group: 1, up_to: 5 }])
-        .unwrap();
+    log.append(vec![Record::Purge { group: 1, up_to: 5 }]).unwrap();
     let before = Model::of(&log);
     let refused = [
         vec![entry(1, 8, 1)],
         vec![entry(1, 6, 1)],
         vec![Record::Truncate { group: 1, from: 5 }],
-        vec![Record::Purge {
-            group: 1,
-            up_to: u64::MAX,
-        }],
+        vec![Record::Purge { group: 1, up_to: u64::MAX }],
         vec![entry(2, u64::MAX, 1)],
         // The last record fails; those before it must not stay.
         vec![
-            Record::State {
-                group: 3,
-                key: 1,
-                value: Bytes::from_static(b"x"),
-            },
+            Record::State { group: 3, key: 1, value: Bytes::from_static(b"x") },
             Record::Forget { group: 1 },
             entry(1, 1, 1),
             entry(1, 3, 1),
@@ -62,10 +45,7 @@ fn records_that_do_not_follow_on_are_refused_and_change_nothing() {
     ];
     for records in refused {
         let error = log.append(records.clone()).unwrap_err();
-        assert!(
-            matches!(error, WriteError::OutOfOrder { .. }),
-            "{records:?}: {error}"
-        );
+        assert!(matches!(error, WriteError::OutOfOrder { .. }), "{records:?}: {error}");
         assert_eq!(Model::of(&log), before, "{records:?}");
     }
     log.append(vec![entry(1, 7, 1)]).unwrap();
@@ -78,8 +58,7 @@ fn an_entry_may_fill_a_segment_but_not_more() {
     let max = options().max_record_bytes();
     log.save_state(1, 1, payload(1, 3000)).unwrap();
     for index in 1..=3 {
-        log.append(vec![entry(1, index, 100), entry(2, index, max as usize)])
-            .unwrap();
+        log.append(vec![entry(1, index, 100), entry(2, index, max as usize)]).unwrap();
     }
     let error = log.append(vec![entry(1, 4, max as usize + 1)]).unwrap_err();
     assert!(matches!(error, WriteError::TooLarge { .. }), "{error}");
@@ -125,10 +104,7 @@ fn state_and_queue_are_bounded() {
     log.append(vec![Record::Forget { group: 1 }]).unwrap();
     log.save_state(2, 0, payload(2, 1000)).unwrap();
 
-    let tight = Options {
-        max_queued_bytes: 1000,
-        ..options()
-    };
+    let tight = Options { max_queued_bytes: 1000, ..options() };
     let vfs = FaultVfs::new(4);
     let (log, _) = try_open(&vfs, tight).unwrap();
     let error = log.append(vec![entry(1, 1, 1001)]).unwrap_err();
@@ -161,11 +137,7 @@ fn one_slow_group_does_not_keep_the_disk_from_shrinking() {
     for index in 1..=2000 {
         log.append(vec![entry(2, index, 800)]).unwrap();
         if index % 10 == 0 {
-            log.append(vec![Record::Purge {
-                group: 2,
-                up_to: index - 5,
-            }])
-            .unwrap();
+            log.append(vec![Record::Purge { group: 2, up_to: index - 5 }]).unwrap();
         }
         most = most.max(log.stats().segment_bytes);
     }
@@ -205,20 +177,13 @@ fn readers_never_see_what_is_not_theirs() {
         })
         .collect();
     for index in 1..=3000 {
-        log.submit(vec![entry(1, index, 300)], |result| result.unwrap())
-            .unwrap();
+        log.submit(vec![entry(1, index, 300)], |result| result.unwrap()).unwrap();
         if index % 50 == 0 {
-            log.append(vec![Record::Purge {
-                group: 1,
-                up_to: index - 40,
-            }])
-            .unwrap();
+            log.append(vec![Record::Purge { group: 1, up_to: index - 40 }]).unwrap();
         }
     }
     stop.store(true, Ordering::Relaxed);
-    readers
-        .into_iter()
-        .for_each(|reader| reader.join().unwrap());
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
     assert!(reads.load(Ordering::Relaxed) > 0);
     assert!(log.stats().counters.dropped_segments > 10);
 }
@@ -243,25 +208,12 @@ fn a_file_is_not_recycled_under_a_reader() {
     });
     let reading = log.clone();
     let reader = std::thread::Builder::new().name("reader".to_owned());
-    let reader = reader
-        .spawn(move || reading.read(1, 3..50, u64::MAX))
-        .unwrap();
+    let reader = reader.spawn(move || reading.read(1, 3..50, u64::MAX)).unwrap();
     found.wait();
     // Meanwhile their segments go, and several are made and filled.
-    log.append(vec![Record::Purge {
-        group: 1,
-        up_to: 59,
-    }])
-    .unwrap();
+    log.append(vec![Record::Purge { group: 1, up_to: 59 }]).unwrap();
     for index in 61..=260 {
-        log.append(vec![
-            entry(1, index, 1000),
-            Record::Purge {
-                group: 1,
-                up_to: index - 1,
-            },
-        ])
-        .unwrap();
+        log.append(vec![entry(1, index, 1000), Record::Purge { group: 1, up_to: index - 1 }]).unwrap();
     }
     assert!(log.stats().counters.dropped_segments > 5);
     go_on.wait();
@@ -299,11 +251,7 @@ fn many_threads_share_syncs_and_each_gets_its_word() {
     for writer in writers {
         assert_eq!(writer.join().unwrap(), (1..=300).collect::<Vec<_>>());
     }
-    assert!(
-        log.stats().counters.batches < 1200 + 50,
-        "{:?}",
-        log.stats()
-    );
+    assert!(log.stats().counters.batches < 1200 + 50, "{:?}", log.stats());
     let held = Model::of(&log);
     drop(log);
     vfs.crash(CrashMode::LoseUnsynced);
@@ -316,10 +264,7 @@ fn a_closed_log_refuses_and_a_callback_may_drop_the_last_handle() {
     let (log, _) = try_open(&vfs, threaded()).unwrap();
     log.append(vec![entry(1, 1, 10)]).unwrap();
     log.close();
-    assert!(matches!(
-        log.append(vec![entry(1, 2, 10)]),
-        Err(WriteError::Closed)
-    ));
+    assert!(matches!(log.append(vec![entry(1, 2, 10)]), Err(WriteError::Closed)));
     assert_eq!(log.read(1, 0..9, 999).unwrap().len(), 1);
     drop(log);
 
@@ -338,11 +283,7 @@ fn a_closed_log_refuses_and_a_callback_may_drop_the_last_handle() {
 #[test]
 fn a_changed_segment_length_takes_effect() {
     let vfs = FaultVfs::new(10);
-    let larger = Options {
-        segment_bytes: 128 << 10,
-        max_batch_bytes: 64 << 10,
-        ..options()
-    };
+    let larger = Options { segment_bytes: 128 << 10, max_batch_bytes: 64 << 10, ..options() };
     drop(open(&vfs));
     let (log, _) = try_open(&vfs, larger.clone()).unwrap();
     log.append(vec![entry(1, 1, 60_000)]).unwrap();
@@ -353,8 +294,7 @@ fn a_changed_segment_length_takes_effect() {
     }
     drop(log);
     let (log, _) = try_open(&vfs, larger).unwrap();
-    log.append(vec![entry(1, 81, 60_000), entry(1, 82, 60_000)])
-        .unwrap();
+    log.append(vec![entry(1, 81, 60_000), entry(1, 82, 60_000)]).unwrap();
     assert_eq!(Model::of(&log).groups[&1].entries.len(), 82);
 }
 

@@ -28,10 +28,7 @@ fn crash_at(at: u64, work: &[Work], mode: CrashMode, seed: u64) -> bool {
     let mut salt = 0;
     let outcome = match try_open(&vfs, options()) {
         Ok((log, _)) => run(&vfs, &log, Model::default(), work, &mut salt),
-        Err(_) => common::Run {
-            acked: Model::default(),
-            maybe: None,
-        },
+        Err(_) => common::Run { acked: Model::default(), maybe: None },
     };
     if !vfs.has_crashed() {
         return false;
@@ -80,11 +77,7 @@ fn a_crash_during_recovery_loses_nothing_either() {
 }
 
 fn mode() -> impl Strategy<Value = CrashMode> {
-    prop_oneof![
-        Just(CrashMode::KeepAll),
-        Just(CrashMode::LoseUnsynced),
-        Just(CrashMode::Torn)
-    ]
+    prop_oneof![Just(CrashMode::KeepAll), Just(CrashMode::LoseUnsynced), Just(CrashMode::Torn)]
 }
 
 proptest! {

@@ -14,12 +14,7 @@ use willow_storage::vfs::{CrashMode, FaultVfs, Op};
 use willow_storage::{OpenError, ReadError, WriteError};
 
 fn entry(group: u32, index: u64, len: usize) -> Record {
-    Record::Entry {
-        group,
-        index,
-        term: 1,
-        payload: payload(index, len),
-    }
+    Record::Entry { group, index, term: 1, payload: payload(index, len) }
 }
 
 /// Appends entries of group 1 from its next index on, until one is refused.
@@ -56,8 +51,7 @@ fn a_full_disk_refuses_then_recovers_without_restart() {
     assert_eq!(log.load_state(1, 1).unwrap(), "vote");
     vfs.set_capacity(None);
     assert!(log.writable().is_ok(), "space came back");
-    log.append(vec![entry(1, before.groups[&1].next(), 1000)])
-        .unwrap();
+    log.append(vec![entry(1, before.groups[&1].next(), 1000)]).unwrap();
     let held = Model::of(&log);
     drop(log);
     vfs.crash(CrashMode::LoseUnsynced);
@@ -71,11 +65,7 @@ fn a_purge_on_a_full_disk_makes_room() {
     let log = open(&vfs);
     fill(&log, 1000);
     let next = log.bounds(1).next;
-    log.append(vec![Record::Purge {
-        group: 1,
-        up_to: next - 5,
-    }])
-    .unwrap();
+    log.append(vec![Record::Purge { group: 1, up_to: next - 5 }]).unwrap();
     assert!(log.writable().is_ok());
     log.append(vec![entry(1, next, 1000)]).unwrap();
 }
@@ -101,10 +91,7 @@ fn writable_turns_before_entries_are_refused() {
 fn the_free_space_reserve_counts() {
     let vfs = FaultVfs::new(4);
     vfs.set_capacity(Some(10 * options().segment_bytes));
-    let limited = Options {
-        min_free_bytes: 6 * options().segment_bytes,
-        ..options()
-    };
+    let limited = Options { min_free_bytes: 6 * options().segment_bytes, ..options() };
     let (log, _) = try_open(&vfs, limited).unwrap();
     let error = fill(&log, 1000);
     assert!(matches!(error, WriteError::DiskFull { .. }), "{error}");
@@ -115,10 +102,7 @@ fn the_free_space_reserve_counts() {
 fn a_submission_that_needs_a_segment_that_cannot_be_made_is_taken_back() {
     let vfs = FaultVfs::new(5);
     // No reserve, so that the failure is met at the last moment.
-    let exposed = Options {
-        reserve_bytes: 0,
-        ..options()
-    };
+    let exposed = Options { reserve_bytes: 0, ..options() };
     let (log, _) = try_open(&vfs, exposed.clone()).unwrap();
     vfs.set_capacity(Some(vfs.used_bytes()));
     let error = fill(&log, 700);
@@ -126,15 +110,8 @@ fn a_submission_that_needs_a_segment_that_cannot_be_made_is_taken_back() {
     let before = Model::of(&log);
     let next = before.groups[&1].next();
     let records = vec![
-        Record::State {
-            group: 2,
-            key: 1,
-            value: Bytes::from_static(b"never"),
-        },
-        Record::Truncate {
-            group: 1,
-            from: next - 3,
-        },
+        Record::State { group: 2, key: 1, value: Bytes::from_static(b"never") },
+        Record::Truncate { group: 1, from: next - 3 },
         entry(1, next - 3, 3000),
     ];
     assert!(log.append(records).is_err());
@@ -198,11 +175,7 @@ fn what_recovery_shows_after_a_failed_sync_is_made_durable() {
     vfs.crash(CrashMode::KeepAll);
     let log = open(&vfs);
     let shown = Model::of(&log);
-    assert_eq!(
-        shown.groups[&1].entries.len(),
-        2,
-        "the write is in the kernel's memory"
-    );
+    assert_eq!(shown.groups[&1].entries.len(), 2, "the write is in the kernel's memory");
     drop(log);
     vfs.crash(CrashMode::LoseUnsynced);
     assert_eq!(Model::of(&open(&vfs)), shown);
@@ -211,10 +184,7 @@ fn what_recovery_shows_after_a_failed_sync_is_made_durable() {
 #[test]
 fn every_callback_is_called_once_also_when_the_disk_fails() {
     let vfs = FaultVfs::new(9);
-    let threads = Options {
-        threading: Threading::Threads,
-        ..options()
-    };
+    let threads = Options { threading: Threading::Threads, ..options() };
     let (log, _) = try_open(&vfs, threads).unwrap();
     let results = Arc::new(Mutex::new(Vec::new()));
     vfs.fail(Op::Sync, ErrorKind::Other, 3, 1);
@@ -232,11 +202,7 @@ fn every_callback_is_called_once_also_when_the_disk_fails() {
     log.close();
     let results = results.lock().unwrap();
     let order: Vec<u64> = results.iter().map(|(index, _)| *index).collect();
-    assert_eq!(
-        order,
-        (1..=submitted).collect::<Vec<_>>(),
-        "each once, in order"
-    );
+    assert_eq!(order, (1..=submitted).collect::<Vec<_>>(), "each once, in order");
     let durable = results.iter().filter(|(_, ok)| *ok).count();
     assert!(results[..durable].iter().all(|(_, ok)| *ok), "a prefix");
     drop(log);
@@ -251,8 +217,7 @@ fn small_log(seed: u64, clean: bool) -> (FaultVfs, Model) {
     let vfs = FaultVfs::new(seed);
     let log = open(&vfs);
     for index in 1..=3 {
-        log.append(vec![entry(1, index, 300), entry(2, index, 20)])
-            .unwrap();
+        log.append(vec![entry(1, index, 300), entry(2, index, 20)]).unwrap();
     }
     log.save_state(1, 1, Bytes::from_static(b"vote")).unwrap();
     let model = Model::of(&log);
@@ -273,9 +238,7 @@ fn no_flipped_bit_is_taken_for_good_or_cut_off_silently() {
         // Segment header, then three batches, one of state, and the seal; the rest is padding.
         let used = |byte: u64| match byte.checked_sub(4096) {
             None => byte < 40,
-            Some(at) => {
-                at % 512 < [432, 432, 432, 84, if clean { 48 } else { 0 }][at as usize / 512]
-            }
+            Some(at) => at % 512 < [432, 432, 432, 84, if clean { 48 } else { 0 }][at as usize / 512],
         };
         // Thirty-seven is prime to eight, so every place in a byte has its turn.
         let bits = (0..40 * 8).chain(4096 * 8..(4096 + 5 * 512) * 8);
@@ -306,10 +269,7 @@ fn a_lost_sector_in_acknowledged_data_is_refused() {
     for sector in (4096 / 512)..(4096 / 512 + 4) {
         vfs.damage(&path, sector * 512, &[0; 512]);
         let error = try_open(&vfs, options()).unwrap_err();
-        assert!(
-            matches!(error, OpenError::Corrupt { .. }),
-            "{sector}: {error}"
-        );
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{sector}: {error}");
         let text = error.to_string();
         assert!(text.contains("restore a backup"), "says what to do: {text}");
         vfs.damage(&path, 0, &good);
@@ -330,10 +290,7 @@ fn a_lost_segment_is_refused() {
         vfs.lose(&segments[lost]);
         vfs.crash(CrashMode::KeepAll);
         let error = try_open(&vfs, options()).unwrap_err();
-        assert!(
-            matches!(error, OpenError::Corrupt { .. }),
-            "{lost}: {error}"
-        );
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{lost}: {error}");
     }
 }
 
@@ -348,10 +305,7 @@ fn a_damaged_entry_is_found_when_it_is_read() {
     let path = segments(&vfs).remove(0);
     vfs.flip_bit(&path, (4096 + 48 + 32 + 500) * 8);
     let error = log.read(1, 1..3, u64::MAX).unwrap_err();
-    assert!(
-        matches!(error, ReadError::Corrupt { index: 1, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ReadError::Corrupt { index: 1, .. }), "{error}");
     assert_eq!(log.read(1, 2..4, u64::MAX).unwrap().len(), 2);
 }
 
@@ -365,20 +319,14 @@ fn a_newer_version_is_named() {
     head[36..].copy_from_slice(&crc.to_le_bytes());
     vfs.damage(&path, 0, &head);
     let error = try_open(&vfs, options()).unwrap_err();
-    assert!(
-        matches!(error, OpenError::UnknownVersion { version: 9, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::UnknownVersion { version: 9, .. }), "{error}");
 }
 
 /// An item may hold any bytes, those of another Willow's log too.
 #[test]
 fn stored_bytes_never_pass_for_batches() {
     let foreign = FaultVfs::new(15);
-    let other = Options {
-        nonce: Some(0xBAD),
-        ..options()
-    };
+    let other = Options { nonce: Some(0xBAD), ..options() };
     let (log, _) = try_open(&foreign, other).unwrap();
     for index in 1..=20 {
         log.append(vec![entry(1, index, 100)]).unwrap();
@@ -393,12 +341,7 @@ fn stored_bytes_never_pass_for_batches() {
     // Three writes to a commit: the batch is written, the crash comes at its sync.
     vfs.crash_after(2);
     let stored = Bytes::copy_from_slice(&bytes[4096 - 80..4096 - 80 + 7000]);
-    let record = Record::Entry {
-        group: 1,
-        index: 2,
-        term: 1,
-        payload: stored,
-    };
+    let record = Record::Entry { group: 1, index: 2, term: 1, payload: stored };
     log.append(vec![record]).unwrap_err();
     vfs.crash(CrashMode::KeepAll);
     let path = segments(&vfs).remove(0);

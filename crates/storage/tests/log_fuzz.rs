@@ -26,14 +26,9 @@ enum Damage {
 fn damage() -> impl Strategy<Value = Damage> {
     let sector = 0..64u64;
     prop_oneof![
-        (0..32_768u64, prop::collection::vec(any::<u8>(), 1..64))
-            .prop_map(|(at, bytes)| Damage::Bytes(at, bytes)),
+        (0..32_768u64, prop::collection::vec(any::<u8>(), 1..64)).prop_map(|(at, bytes)| Damage::Bytes(at, bytes)),
         (sector.clone(), 1..20u8).prop_map(|(sector, sectors)| Damage::Zeros { sector, sectors }),
-        (sector.clone(), sector, 1..20u8).prop_map(|(from, to, sectors)| Damage::Copy {
-            from,
-            to,
-            sectors
-        }),
+        (sector.clone(), sector, 1..20u8).prop_map(|(from, to, sectors)| Damage::Copy { from, to, sectors }),
         Just(Damage::Lost),
     ]
 }

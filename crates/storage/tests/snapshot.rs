@@ -8,10 +8,7 @@ use willow_storage::snapshot::{SnapshotOptions, SnapshotReader, SnapshotStore};
 use willow_storage::vfs::StdVfs;
 
 fn open(dir: &Path) -> SnapshotStore {
-    let options = SnapshotOptions {
-        keep: 2,
-        min_free_bytes: 0,
-    };
+    let options = SnapshotOptions { keep: 2, min_free_bytes: 0 };
     SnapshotStore::open(Arc::new(StdVfs), dir, options).unwrap()
 }
 
@@ -71,11 +68,7 @@ fn an_unfinished_one_leaves_nothing() {
     }
     let store = open(copy.path());
     assert!(store.latest().unwrap().snapshot.is_none());
-    assert_eq!(
-        std::fs::read_dir(copy.path()).unwrap().count(),
-        1,
-        "only LOCK"
-    );
+    assert_eq!(std::fs::read_dir(copy.path()).unwrap().count(), 1, "only LOCK");
 }
 
 #[test]

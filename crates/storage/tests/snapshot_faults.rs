@@ -13,10 +13,7 @@ use willow_storage::{OpenError, SnapshotError};
 const DIR: &str = "/data/snapshots";
 
 fn try_open(vfs: &FaultVfs) -> Result<SnapshotStore, OpenError> {
-    let options = SnapshotOptions {
-        keep: 2,
-        min_free_bytes: 1000,
-    };
+    let options = SnapshotOptions { keep: 2, min_free_bytes: 1000 };
     SnapshotStore::open(Arc::new(vfs.clone()), Path::new(DIR), options)
 }
 
@@ -72,10 +69,7 @@ fn a_crash_at_any_operation_leaves_the_old_or_the_new_one() {
             let store = try_open(&vfs).unwrap();
             let found = newest(&store);
             let meta = found.as_ref().map_or(0, |(meta, _)| *meta);
-            assert!(
-                meta == finished || meta == finished + 1,
-                "at {at}: {meta}, {finished}"
-            );
+            assert!(meta == finished || meta == finished + 1, "at {at}: {meta}, {finished}");
             assert!(found.is_none_or(|(meta, found)| found == content(meta)));
             // The store goes on, and keeps no more than it should.
             write(&store, 9, &chunks(9)).unwrap();
@@ -95,10 +89,7 @@ fn a_full_disk_gives_the_snapshot_up_and_leaves_nothing_of_it() {
     for room in [0, 999, 2000, 3050] {
         vfs.set_capacity(Some(used + room));
         let error = write(&store, 2, &chunks(2)).unwrap_err();
-        assert!(
-            matches!(error, SnapshotError::DiskFull { .. }),
-            "{room}: {error}"
-        );
+        assert!(matches!(error, SnapshotError::DiskFull { .. }), "{room}: {error}");
         assert_eq!(vfs.used_bytes(), used, "{room}");
         assert_eq!(newest(&store), Some((1, content(1))));
     }
@@ -136,10 +127,7 @@ fn a_newer_version_is_named_and_not_passed_over() {
     head[24..28].copy_from_slice(&crc.finalize().to_le_bytes());
     vfs.damage(&path, 0, &head);
     let error = store.latest().unwrap_err();
-    assert!(
-        matches!(error, SnapshotError::UnknownVersion { version: 7, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, SnapshotError::UnknownVersion { version: 7, .. }), "{error}");
 }
 
 proptest! {

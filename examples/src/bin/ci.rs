@@ -41,9 +41,7 @@ const QUEUE: &str = "builds";
 const SYSTEMS: [&str; 3] = ["linux", "windows", "mac"];
 
 #[derive(Parser)]
-#[command(
-    about = "Builds the commits of a git repository under limits, and checks from outside that they held"
-)]
+#[command(about = "Builds the commits of a git repository under limits, and checks from outside that they held")]
 struct Args {
     /// A local git repository
     #[arg(long, default_value = ".")]
@@ -81,19 +79,13 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let history = History::read(&args.repo, args.commits)?;
     let builds = history.builds();
-    let (allowed, forbidden): (Vec<Build>, Vec<Build>) = builds
-        .iter()
-        .cloned()
-        .partition(|build| build.branch == history.main || build.os == "linux");
+    let (allowed, forbidden): (Vec<Build>, Vec<Build>) =
+        builds.iter().cloned().partition(|build| build.branch == history.main || build.os == "linux");
     eprintln!(
         "{}: {} commits on {} branches, {} builds",
         history.repo,
         history.commits.len(),
-        builds
-            .iter()
-            .map(|build| &build.branch)
-            .collect::<BTreeSet<_>>()
-            .len(),
+        builds.iter().map(|build| &build.branch).collect::<BTreeSet<_>>().len(),
         builds.len()
     );
     if history.invented {
@@ -119,10 +111,7 @@ async fn main() -> anyhow::Result<()> {
         forbidden.len(),
         began.elapsed().as_secs_f64()
     ));
-    client
-        .queue(QUEUE)
-        .purge(&QueueActionRequest::default())
-        .await?;
+    client.queue(QUEUE).purge(&QueueActionRequest::default()).await?;
     Ok(())
 }
 
@@ -139,44 +128,21 @@ struct History {
 impl History {
     fn read(repo: &PathBuf, limit: usize) -> anyhow::Result<Self> {
         let git = |arguments: &[&str]| -> anyhow::Result<String> {
-            let output = Command::new("git")
-                .arg("-C")
-                .arg(repo)
-                .args(arguments)
-                .output()
-                .context("run git")?;
+            let output = Command::new("git").arg("-C").arg(repo).args(arguments).output().context("run git")?;
             let errors = String::from_utf8_lossy(&output.stderr);
-            ensure!(
-                output.status.success(),
-                "git {}: {}",
-                arguments.join(" "),
-                errors.trim()
-            );
+            ensure!(output.status.success(), "git {}: {}", arguments.join(" "), errors.trim());
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         };
-        let main = git(&["rev-parse", "--abbrev-ref", "HEAD"])?
-            .trim()
-            .to_owned();
+        let main = git(&["rev-parse", "--abbrev-ref", "HEAD"])?.trim().to_owned();
         let top = git(&["rev-parse", "--show-toplevel"])?;
         let repo = top.trim().rsplit('/').next().unwrap_or("repo").to_owned();
         let count = format!("-n{limit}");
-        let log = git(&[
-            "log",
-            "--source",
-            "--branches",
-            "HEAD",
-            &count,
-            "--name-only",
-            "--format=%x01%h%x09%S",
-        ])?;
+        let log = git(&["log", "--source", "--branches", "HEAD", &count, "--name-only", "--format=%x01%h%x09%S"])?;
         let mut commits = Vec::new();
         let mut folders = Vec::new();
         for entry in log.split('\u{1}').skip(1) {
             let mut lines = entry.lines();
-            let (commit, source) = lines
-                .next()
-                .and_then(|line| line.split_once('\t'))
-                .context("git log")?;
+            let (commit, source) = lines.next().and_then(|line| line.split_once('\t')).context("git log")?;
             let branch = source.strip_prefix("refs/heads/").unwrap_or(&main);
             let folder = lines.find(|line| !line.is_empty()).map_or("root", topic);
             commits.push((branch.to_owned(), commit.to_owned()));
@@ -188,21 +154,12 @@ impl History {
             commits.extend(folders);
         }
         commits.reverse();
-        Ok(Self {
-            repo,
-            main,
-            commits,
-            invented,
-        })
+        Ok(Self { repo, main, commits, invented })
     }
 
     fn builds(&self) -> Vec<Build> {
         let each = |(branch, commit): &(String, String)| {
-            SYSTEMS.map(|os| Build {
-                branch: branch.clone(),
-                os,
-                commit: commit.clone(),
-            })
+            SYSTEMS.map(|os| Build { branch: branch.clone(), os, commit: commit.clone() })
         };
         self.commits.iter().flat_map(each).collect()
     }
@@ -216,10 +173,7 @@ fn topic(path: &str) -> &str {
 }
 
 async fn create_rules(client: &Client, main: &str) -> anyhow::Result<()> {
-    client
-        .queues()
-        .create(&CreateQueueRequest::new(QUEUE))
-        .await?;
+    client.queues().create(&CreateQueueRequest::new(QUEUE)).await?;
     let rules = [
         ("one-build-per-branch", "repo=* branch=*", 1),
         ("no-windows-builds", "os=windows", 0),
@@ -228,15 +182,8 @@ async fn create_rules(client: &Client, main: &str) -> anyhow::Result<()> {
     for (name, key_values, limit) in rules {
         let key_values = format!("_willow_queue_name={QUEUE} {key_values}");
         let pattern = KeyValues::parse(Origin::Pattern, &key_values)?;
-        client
-            .rules()
-            .create(&CreateRuleRequest::new(name, pattern, Limit::At(limit)))
-            .await?;
-        let narrower = format!(
-            "{} branch={}",
-            key_values.replace(" branch=*", ""),
-            quote(main)
-        );
+        client.rules().create(&CreateRuleRequest::new(name, pattern, Limit::At(limit))).await?;
+        let narrower = format!("{} branch={}", key_values.replace(" branch=*", ""), quote(main));
         let pattern = KeyValues::parse(Origin::Pattern, &narrower)?;
         let lifted = CreateOverrideRequest::new("main-is-free", pattern, Limit::Unlimited);
         client.overrides(name).create(&lifted).await?;
@@ -267,10 +214,7 @@ async fn enqueue(client: &Client, repo: &str, builds: &[Build]) -> anyhow::Resul
             anyhow::Ok(item)
         };
         let items = chunk.iter().map(item).collect::<anyhow::Result<_>>()?;
-        let request = EnqueueBatchRequest {
-            items,
-            request_id: None,
-        };
+        let request = EnqueueBatchRequest { items, request_id: None };
         let reply = client.queue(QUEUE).items().enqueue_batch(&request).await?;
         for result in reply.results {
             if let EnqueueResult::Refused(refused) = result {
@@ -282,22 +226,15 @@ async fn enqueue(client: &Client, repo: &str, builds: &[Build]) -> anyhow::Resul
 }
 
 /// Runs the runners until `expected` builds are done.
-async fn run(
-    args: &Args,
-    client: &Client,
-    began: Instant,
-    expected: usize,
-) -> anyhow::Result<Vec<Done>> {
+async fn run(args: &Args, client: &Client, began: Instant, expected: usize) -> anyhow::Result<Vec<Done>> {
     let done = Arc::new(Mutex::new(Vec::new()));
     let left = Arc::new(AtomicUsize::new(expected));
     let failed = Arc::new(AtomicBool::new(false));
     let progress = ProgressBar::new(expected as u64);
     let mut runners = JoinSet::new();
-    for (os, count) in [
-        ("linux", args.runners),
-        ("windows", args.runners.div_ceil(2)),
-        ("mac", args.runners.div_ceil(2)),
-    ] {
+    for (os, count) in
+        [("linux", args.runners), ("windows", args.runners.div_ceil(2)), ("mac", args.runners.div_ceil(2))]
+    {
         for index in 0..count {
             let runner = Runner {
                 name: format!("{os}-{index}"),
@@ -317,11 +254,7 @@ async fn run(
         runner??;
     }
     progress.finish_and_clear();
-    let done = std::mem::take(
-        &mut *done
-            .lock()
-            .map_err(|_| anyhow::anyhow!("a runner panicked"))?,
-    );
+    let done = std::mem::take(&mut *done.lock().map_err(|_| anyhow::anyhow!("a runner panicked"))?);
     Ok(done)
 }
 
@@ -359,51 +292,16 @@ impl Runner {
         while self.left.load(Ordering::Relaxed) > 0 && !self.failed.load(Ordering::Relaxed) {
             for delivery in items.dequeue(&request).await?.items {
                 let started = self.began.elapsed();
-                let data: BTreeMap<String, String> = serde_json::from_str(
-                    delivery
-                        .data
-                        .as_ref()
-                        .context("every build has data")?
-                        .get(),
-                )?;
+                let data: BTreeMap<String, String> =
+                    serde_json::from_str(delivery.data.as_ref().context("every build has data")?.get())?;
                 tokio::time::sleep(self.build).await;
                 let ended = self.began.elapsed();
-                items
-                    .ack(
-                        delivery.item,
-                        &LeaseRequest {
-                            lease_token: delivery.lease_token,
-                            request_id: None,
-                        },
-                    )
-                    .await?;
-                let build = Build {
-                    branch: data["branch"].clone(),
-                    os: self.os,
-                    commit: data["commit"].clone(),
-                };
-                ensure!(
-                    data["os"] == self.os,
-                    "{} was given a build for {}",
-                    self.name,
-                    data["os"]
-                );
-                let span = Span {
-                    group: build.branch.clone(),
-                    weight: 1,
-                    enqueued: Duration::ZERO,
-                    started,
-                    ended,
-                };
-                let mut done = self
-                    .done
-                    .lock()
-                    .map_err(|_| anyhow::anyhow!("a runner panicked"))?;
-                done.push(Done {
-                    build,
-                    runner: self.name.clone(),
-                    span,
-                });
+                items.ack(delivery.item, &LeaseRequest { lease_token: delivery.lease_token, request_id: None }).await?;
+                let build = Build { branch: data["branch"].clone(), os: self.os, commit: data["commit"].clone() };
+                ensure!(data["os"] == self.os, "{} was given a build for {}", self.name, data["os"]);
+                let span = Span { group: build.branch.clone(), weight: 1, enqueued: Duration::ZERO, started, ended };
+                let mut done = self.done.lock().map_err(|_| anyhow::anyhow!("a runner panicked"))?;
+                done.push(Done { build, runner: self.name.clone(), span });
                 self.left.fetch_sub(1, Ordering::Relaxed);
                 self.progress.inc(1);
             }
@@ -419,11 +317,7 @@ fn report(done: &[Done], main: &str) {
     let mut branches: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     let mut runners: BTreeMap<&str, usize> = BTreeMap::new();
     for done in done {
-        *branches
-            .entry(&done.build.branch)
-            .or_default()
-            .entry(done.build.os)
-            .or_default() += 1;
+        *branches.entry(&done.build.branch).or_default().entry(done.build.os).or_default() += 1;
         *runners.entry(&done.runner).or_default() += 1;
     }
     let mut table = Table::new();
@@ -432,14 +326,7 @@ fn report(done: &[Done], main: &str) {
         let limit = if branch == main { "unlimited" } else { "1" };
         let count = |os| systems.get(os).copied().unwrap_or(0).to_string();
         let peak = peaks.get(branch).copied().unwrap_or(0).to_string();
-        table.add_row([
-            branch.to_owned(),
-            limit.into(),
-            count("linux"),
-            count("windows"),
-            count("mac"),
-            peak,
-        ]);
+        table.add_row([branch.to_owned(), limit.into(), count("linux"), count("windows"), count("mac"), peak]);
     }
     print(table);
     let mut table = Table::new();
@@ -453,15 +340,9 @@ fn report(done: &[Done], main: &str) {
 fn check_limits(done: &[Done], main: &str) -> anyhow::Result<()> {
     let spans: Vec<Span> = done.iter().map(|done| done.span.clone()).collect();
     for (branch, peak) in peaks(&spans) {
-        ensure!(
-            branch == main || peak <= 1,
-            "branch {branch} had {peak} builds at once"
-        );
+        ensure!(branch == main || peak <= 1, "branch {branch} had {peak} builds at once");
     }
-    let strays = done
-        .iter()
-        .filter(|done| done.build.branch != main && done.build.os != "linux")
-        .count();
+    let strays = done.iter().filter(|done| done.build.branch != main && done.build.os != "linux").count();
     ensure!(strays == 0, "{strays} forbidden builds ran");
     Ok(())
 }
@@ -471,27 +352,16 @@ fn check_completeness(done: &[Done], allowed: &[Build]) -> anyhow::Result<()> {
     let mut wanted: Vec<&Build> = allowed.iter().collect();
     ran.sort_unstable();
     wanted.sort_unstable();
-    ensure!(
-        ran == wanted,
-        "not every build that may run ran exactly once"
-    );
+    ensure!(ran == wanted, "not every build that may run ran exactly once");
     Ok(())
 }
 
 /// The forbidden builds still wait, and the server says which rule is in the way.
 async fn check_forbidden(client: &Client, forbidden: &[Build]) -> anyhow::Result<()> {
     let queue = client.queue(QUEUE);
-    let channels = queue
-        .channels()
-        .query_all(Query::default())
-        .collect()
-        .await?;
+    let channels = queue.channels().query_all(Query::default()).collect().await?;
     let waiting: u64 = channels.iter().map(|channel| channel.counts.waiting).sum();
-    ensure!(
-        waiting == forbidden.len() as u64,
-        "{waiting} builds wait, not {}",
-        forbidden.len()
-    );
+    ensure!(waiting == forbidden.len() as u64, "{waiting} builds wait, not {}", forbidden.len());
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for channel in &channels {
         let explanation = queue.channels().explain(channel.id).await?;
@@ -510,12 +380,7 @@ async fn check_forbidden(client: &Client, forbidden: &[Build]) -> anyhow::Result
         table.add_row([rule.clone(), count.to_string()]);
     }
     print(table);
-    let blamed = ["no-windows-builds", "no-mac-builds"]
-        .iter()
-        .all(|rule| reasons.contains_key(*rule));
-    ensure!(
-        forbidden.is_empty() || blamed,
-        "the server does not name the rules in the way"
-    );
+    let blamed = ["no-windows-builds", "no-mac-builds"].iter().all(|rule| reasons.contains_key(*rule));
+    ensure!(forbidden.is_empty() || blamed, "the server does not name the rules in the way");
     Ok(())
 }

@@ -6,8 +6,8 @@ use clap::{Subcommand, ValueEnum};
 use willow_api::{
     Id,
     item::{
-        DequeueOrder, DequeueRequest, EnqueueBatchRequest, EnqueueResult, ExtendRequest, LeaseRequest, NackRequest, NewItem,
-        RawJson, RoundRobin, Toleration, TolerationOperator,
+        DequeueOrder, DequeueRequest, EnqueueBatchRequest, EnqueueResult, ExtendRequest, LeaseRequest, NackRequest,
+        NewItem, RawJson, RoundRobin, Toleration, TolerationOperator,
     },
     keys::LeaseToken,
     limiter::Limit,
@@ -180,7 +180,9 @@ pub(crate) async fn run(client: &Client, verb: Verb, output: &Output) -> Result<
         }
         Verb::EnqueueBatch { queue } => enqueue_batch(client, &queue).await,
         Verb::Dequeue(dequeue) => take(client, *dequeue, output).await,
-        Verb::Ack(delivered) => Ok(items(&delivered.queue).ack(delivered.item, &delivered.request()).await.map(drop)?),
+        Verb::Ack(delivered) => {
+            Ok(items(&delivered.queue).ack(delivered.item, &delivered.request()).await.map(drop)?)
+        }
         Verb::Nack { delivered, delay, front, reason } => {
             let request = NackRequest {
                 lease_token: delivered.lease_token,
@@ -212,7 +214,8 @@ fn new_item(enqueue: Enqueue) -> Result<NewItem, Failure> {
     let mut item = NewItem::new(key_values(&enqueue.key_values)?);
     if let Some(data) = &enqueue.data {
         let data = stdin_or(data)?;
-        let json = serde_json::from_str(&data).map_err(|error| Failure::usage(format!("--data is not JSON: {error}")))?;
+        let json =
+            serde_json::from_str(&data).map_err(|error| Failure::usage(format!("--data is not JSON: {error}")))?;
         item.data = Some(RawJson(json));
     }
     item.updatable = enqueue.updatable;

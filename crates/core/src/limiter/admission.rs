@@ -4,7 +4,7 @@
 use willow_model::{Id, KeyValues, Origin, Value};
 
 use super::{
-    BucketId, Blocking, Error, HoldView, Incremented, Limit, Limiter, RuleMode,
+    Blocking, BucketId, Error, HoldView, Incremented, Limit, Limiter, RuleMode,
     bucket::{LimitRef, pairs, split_values, values_of},
     counters::Change,
     rows::{Counter, Hold},
@@ -250,9 +250,10 @@ impl Limiter {
 pub(super) fn bucket_of(pattern: &KeyValues, key_values: &KeyValues) -> KeyValues {
     let mut values = Vec::new();
     values_of(pattern, &pairs(key_values), &mut values);
-    let pairs = pattern.iter().zip(split_values(&values)).filter_map(|((key, _), value)| {
-        Some((key, Value::try_from(value).ok()?))
-    });
+    let pairs = pattern
+        .iter()
+        .zip(split_values(&values))
+        .filter_map(|((key, _), value)| Some((key, Value::try_from(value).ok()?)));
     KeyValues::collect(Origin::Willow, pairs).unwrap_or_else(|_| pattern.clone())
 }
 

@@ -219,7 +219,10 @@ impl Buckets {
 
     /// Buckets of one limit with a crowd, in a replicated order.
     pub(super) fn crowded_of(&self, limit: LimitRef) -> impl Iterator<Item = u32> {
-        self.crowded.range((limit, Box::default())..).take_while(move |((of, _), _)| *of == limit).map(|(_, slot)| *slot)
+        self.crowded
+            .range((limit, Box::default())..)
+            .take_while(move |((of, _), _)| *of == limit)
+            .map(|(_, slot)| *slot)
     }
 
     /// Buckets of overrides with a crowd, in a replicated order.

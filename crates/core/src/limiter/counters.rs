@@ -11,10 +11,7 @@ use super::{
     bucket::{LimitRef, pairs, values_of},
     rows::{Counter, Hold},
 };
-use crate::{
-    Context,
-    table::Table,
-};
+use crate::{Context, table::Table};
 
 /// Stored counters and holds, with all that finds them.
 #[derive(Debug)]

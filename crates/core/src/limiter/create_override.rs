@@ -3,10 +3,7 @@
 use willow_model::{KeyValues, encoding::ENCODED_ANY};
 
 use super::{
-    CreateOverride, Error, Limiter, Outcome, Selector,
-    bucket::LimitRef,
-    create_rule::check_name,
-    rows::Override,
+    CreateOverride, Error, Limiter, Outcome, Selector, bucket::LimitRef, create_rule::check_name, rows::Override,
 };
 use crate::{Context, Reply, limits};
 

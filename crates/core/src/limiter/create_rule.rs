@@ -35,9 +35,7 @@ impl Limiter {
     /// Refuses a name that another rule has.
     pub(super) fn check_rule_name(&self, name: &str, of: Option<u32>) -> Result<(), Error> {
         match self.catalogue.find_rule(&super::Selector::Name(name.into())) {
-            Some(other) if Some(other) != of => {
-                Err(Error::AlreadyExists { existing: self.catalogue.rule(other).id })
-            }
+            Some(other) if Some(other) != of => Err(Error::AlreadyExists { existing: self.catalogue.rule(other).id }),
             _ => Ok(()),
         }
     }
@@ -56,9 +54,5 @@ pub(super) fn check_same(given: Option<&KeyValues>, stored: &KeyValues) -> Resul
 
 /// Refuses an edit of something that changed meanwhile.
 pub(super) fn check_revision(if_match: Option<Revision>, current: Revision) -> Result<(), Error> {
-    if if_match.is_some_and(|expected| expected != current) {
-        Err(Error::RevisionMismatch { current })
-    } else {
-        Ok(())
-    }
+    if if_match.is_some_and(|expected| expected != current) { Err(Error::RevisionMismatch { current }) } else { Ok(()) }
 }

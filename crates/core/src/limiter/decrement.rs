@@ -1,11 +1,6 @@
 //! Takes from what no hold accounts for.
 
-use super::{
-    Decrement, Error, Limiter, Outcome,
-    counters::Change,
-    increment::check_amount,
-    rows::Counter,
-};
+use super::{Decrement, Error, Limiter, Outcome, counters::Change, increment::check_amount, rows::Counter};
 use crate::{Context, Reply};
 
 impl Limiter {

@@ -44,7 +44,9 @@ pub enum Error {
     #[error("key_values cannot be changed: delete and create instead")]
     KeyValuesChanged,
     /// An override must be narrower than its rule.
-    #[error("the override must have all of the rule's keys, each equal to or narrower than the rule's: key {key:?} is not")]
+    #[error(
+        "the override must have all of the rule's keys, each equal to or narrower than the rule's: key {key:?} is not"
+    )]
     NotNarrower {
         /// The first key that is not.
         key: Box<str>,

@@ -12,11 +12,7 @@ impl Limiter {
         let target = self.target(&command.key_values);
         match self.first_block(&target, command.amount, None) {
             None => {
-                let request = Request {
-                    amount: command.amount,
-                    hold_ttl_ms: command.hold_ttl_ms,
-                    entropy: cx.entropy,
-                };
+                let request = Request { amount: command.amount, hold_ttl_ms: command.hold_ttl_ms, entropy: cx.entropy };
                 Ok(Outcome::Incremented(self.admit(&target, request, cx)?).into())
             }
             Some(_) if command.wait_ms == 0 => Err(self.denial(&target, command.amount, cx.now_ms).into()),

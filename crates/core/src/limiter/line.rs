@@ -56,7 +56,11 @@ impl Limiter {
         }
         let possible = self.catalogue.terms(seat.limit).could_fit(amount);
         let crowd = self.buckets.crowd(bucket);
-        if possible { crowd.line.insert(id, slot) } else { crowd.stuck.insert(id, slot) };
+        if possible {
+            crowd.line.insert(id, slot)
+        } else {
+            crowd.stuck.insert(id, slot)
+        };
     }
 
     /// The bucket of a seat, created if it was not there.
@@ -119,8 +123,7 @@ impl Limiter {
     /// Grants a waiter, who is in no line any more, what it waits for: nothing is in the way.
     fn grant(&mut self, slot: u32, target: &Target, cx: &mut Context) {
         let waiter = self.waiter(slot);
-        let request =
-            Request { amount: waiter.amount, hold_ttl_ms: waiter.hold_ttl_ms, entropy: waiter.entropy };
+        let request = Request { amount: waiter.amount, hold_ttl_ms: waiter.hold_ttl_ms, entropy: waiter.entropy };
         let reply = match self.admit(target, request, cx) {
             Ok(incremented) => Ok(super::Outcome::Incremented(incremented).into()),
             Err(error) => Err(error.into()),
@@ -217,7 +220,11 @@ impl Limiter {
             let bucket = self.buckets.find_or_create(waiter.parked, &values);
             let possible = self.catalogue.terms(waiter.parked).could_fit(waiter.amount);
             let crowd = self.buckets.crowd(bucket);
-            if possible { crowd.line.insert(waiter.id, slot) } else { crowd.stuck.insert(waiter.id, slot) };
+            if possible {
+                crowd.line.insert(waiter.id, slot)
+            } else {
+                crowd.stuck.insert(waiter.id, slot)
+            };
         }
     }
 }

@@ -51,7 +51,11 @@ use std::collections::BTreeMap;
 
 use willow_model::Id;
 
-use crate::{Context, Reply, table::{Snapshot, Table}, timer::Timer};
+use crate::{
+    Context, Reply,
+    table::{Snapshot, Table},
+    timer::Timer,
+};
 
 /// Names a bucket: derived from its rule or override and the values it stands for. A bucket gets a
 /// new name when what is parked under it may fall under other limits.

@@ -122,7 +122,11 @@ impl Limiter {
             Collection::Rules => cursor::next_after(&self.catalogue.rule_index, query, after),
             Collection::Counters => cursor::next_after(&self.counters.index, query, after),
             Collection::Overrides(rule) => {
-                let rule = self.catalogue.rules.slot(rule).ok_or_else(|| cursor::Error::NoSuchParent { what: "rule".into() })?;
+                let rule = self
+                    .catalogue
+                    .rules
+                    .slot(rule)
+                    .ok_or_else(|| cursor::Error::NoSuchParent { what: "rule".into() })?;
                 let none = RoaringBitmap::new();
                 let children = self.catalogue.children(rule).unwrap_or(&none);
                 next_within(&self.catalogue.override_index, query, after, children)

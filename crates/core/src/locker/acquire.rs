@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use willow_model::{Id, Origin};
 
 use super::{
-    Acquire, Acquired, Error, Grant, LockRequest, Locker, Mode, Outcome, id,
+    Acquire, Acquired, Error, Grant, LockRequest, Locker, Mode, Outcome,
     grant::Verdict,
+    id,
     rows::{Waiter, Want},
     session::{check_label, check_ttl},
 };
@@ -39,13 +40,7 @@ impl Locker {
         }
     }
 
-    fn take_at_once(
-        &mut self,
-        command: &Acquire,
-        session: Option<u32>,
-        ids: &[Id],
-        cx: &mut Context,
-    ) -> Acquired {
+    fn take_at_once(&mut self, command: &Acquire, session: Option<u32>, ids: &[Id], cx: &mut Context) -> Acquired {
         if let Some(row) = session {
             self.use_session(row, command.ttl_ms, cx);
         }

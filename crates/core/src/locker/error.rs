@@ -49,7 +49,9 @@ pub enum Error {
     },
     /// Two sessions want to turn shared into exclusive, or one wants that among several locks: they could
     /// wait for each other for ever.
-    #[error("waiting to upgrade this lock might never end: another session waits to upgrade it too, or the acquire wants other locks beside; release and acquire again")]
+    #[error(
+        "waiting to upgrade this lock might never end: another session waits to upgrade it too, or the acquire wants other locks beside; release and acquire again"
+    )]
     UpgradeDeadlock {
         /// Which.
         lock: Id,

@@ -8,12 +8,7 @@ impl Locker {
     ///
     /// # Errors
     /// [`Error::SessionExpired`] when the session has ended since: what the answer granted is gone.
-    pub(crate) fn refresh(
-        &self,
-        command: &Command,
-        answer: &mut crate::Outcome,
-        cx: &Context,
-    ) -> Result<(), Error> {
+    pub(crate) fn refresh(&self, command: &Command, answer: &mut crate::Outcome, cx: &Context) -> Result<(), Error> {
         let left = |session| Ok(self.session(self.live_session(session, cx.now_ms)?).expires_in_ms(cx.clock_ms));
         match answer {
             crate::Outcome::Lock(Outcome::Session(Session { session, expires_in_ms }))

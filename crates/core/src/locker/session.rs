@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Acquire, CreateSession, EndSession, Error, HeartbeatSession, Locker, Outcome, SessionId,
-    rows::SessionRow,
+    Acquire, CreateSession, EndSession, Error, HeartbeatSession, Locker, Outcome, SessionId, rows::SessionRow,
 };
 use crate::{Context, Reply, limits, timer::Timer};
 

@@ -12,7 +12,9 @@ impl Locker {
     /// # Errors
     /// When the page token is not of this query.
     pub fn query(&self, query: &Query, lookup: Lookup<'_>) -> Result<Listing<View>, willow_query::Error> {
-        lookup.list(&self.index.0, query, b"locks", |row| self.locks.get(row).map(|lock| self.view(row, lock, lookup.now_ms)))
+        lookup.list(&self.index.0, query, b"locks", |row| {
+            self.locks.get(row).map(|lock| self.view(row, lock, lookup.now_ms))
+        })
     }
 
     /// One lock.

@@ -11,7 +11,13 @@ impl Queues {
         Ok(Outcome::Acked(answers.collect()).into())
     }
 
-    fn ack_one(&mut self, queue: u32, delivered: &Delivered, limiter: &mut Limiter, cx: &mut Context) -> Result<(), Error> {
+    fn ack_one(
+        &mut self,
+        queue: u32,
+        delivered: &Delivered,
+        limiter: &mut Limiter,
+        cx: &mut Context,
+    ) -> Result<(), Error> {
         let slot = self.delivery(queue, delivered)?;
         self.end_delivery(slot, false, limiter, cx);
         if let Some(item) = self.drop_ended(slot, cx) {

@@ -6,8 +6,7 @@ use crate::{Context, Reply};
 impl Queues {
     pub(super) fn create_queue(&mut self, command: CreateQueue, cx: &mut Context) -> Reply {
         let CreateQueue { name, key_values, config } = command;
-        willow_model::check_name(&name)
-            .map_err(|error| validate::out_of_bounds("name", error.to_string()))?;
+        willow_model::check_name(&name).map_err(|error| validate::out_of_bounds("name", error.to_string()))?;
         validate::config(&config)?;
         let id = queue_id(&name);
         if let Some(slot) = self.queues.slot(&id) {

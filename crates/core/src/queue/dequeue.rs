@@ -4,7 +4,8 @@ use willow_model::limits as model_limits;
 
 use super::{Command, Dequeue, Error, Order, Outcome, Queues, items::mix, rows::Consumer, validate};
 use crate::{
-    Context, Outcome as AnyOutcome, Refusal, Reply, WaiterId, command::CancelWait, limiter::Limiter, limits, timer::Timer,
+    Context, Outcome as AnyOutcome, Refusal, Reply, WaiterId, command::CancelWait, limiter::Limiter, limits,
+    timer::Timer,
 };
 
 impl Queues {

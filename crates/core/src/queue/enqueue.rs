@@ -21,7 +21,13 @@ impl Queues {
         Ok(Outcome::Enqueued(answers.collect()).into())
     }
 
-    fn enqueue_one(&mut self, queue: u32, new: NewItem, limiter: &mut Limiter, cx: &mut Context) -> Result<Enqueued, Error> {
+    fn enqueue_one(
+        &mut self,
+        queue: u32,
+        new: NewItem,
+        limiter: &mut Limiter,
+        cx: &mut Context,
+    ) -> Result<Enqueued, Error> {
         validate::item(&new)?;
         let options = self.options_of(queue, &new)?;
         if let Some(key) = &new.idempotency_key
@@ -53,7 +59,8 @@ impl Queues {
 
     /// Replaces a waiting updatable item's data and options. It keeps its id, its place and its age.
     fn update(&mut self, slot: u32, new: NewItem, options: Arc<ItemOptions>, cx: &mut Context) -> Enqueued {
-        let content_type = self.shared_content_type(self.channel_row(self.item_row(slot).channel).queue, &new.content_type);
+        let content_type =
+            self.shared_content_type(self.channel_row(self.item_row(slot).channel).queue, &new.content_type);
         let channel = self.item_row(slot).channel;
         self.unlink(slot, cx);
         let revision = cx.next_revision();

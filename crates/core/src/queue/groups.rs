@@ -82,13 +82,16 @@ impl Groups {
             self.without_term.insert(number);
         }
         self.by_key.insert(key.clone(), number);
-        self.groups.insert(number, Group {
-            compiled: index.compile(&query),
-            tolerations: dequeue.tolerations.clone(),
-            waiters: BTreeSet::from([waiter]),
-            key,
-            terms,
-        });
+        self.groups.insert(
+            number,
+            Group {
+                compiled: index.compile(&query),
+                tolerations: dequeue.tolerations.clone(),
+                waiters: BTreeSet::from([waiter]),
+                key,
+                terms,
+            },
+        );
     }
 
     pub(super) fn remove(&mut self, waiter: WaiterId, dequeue: &Dequeue) {
@@ -122,22 +125,27 @@ impl Groups {
     }
 
     /// Groups whose query and tolerations fit the channel.
-    pub(super) fn matches<'a>(&'a self, slot: u32, channel: &'a Channel, index: &'a Index) -> impl Iterator<Item = &'a Group> {
+    pub(super) fn matches<'a>(
+        &'a self,
+        slot: u32,
+        channel: &'a Channel,
+        index: &'a Index,
+    ) -> impl Iterator<Item = &'a Group> {
         let mut numbers = self.without_term.clone();
         if !self.by_term.is_empty() {
             for term in terms_of(channel) {
                 numbers.extend(self.by_term.get(&term).into_iter().flatten());
             }
         }
-        numbers
-            .into_iter()
-            .filter_map(|number| self.groups.get(&number))
-            .filter(move |group| tolerates(&group.tolerations, channel.taints()) && index.matches(slot, &group.compiled))
+        numbers.into_iter().filter_map(|number| self.groups.get(&number)).filter(move |group| {
+            tolerates(&group.tolerations, channel.taints()) && index.matches(slot, &group.compiled)
+        })
     }
 
     /// One consumer of each group, the longest waiting first.
     pub(super) fn firsts(&self) -> Vec<WaiterId> {
-        let mut firsts: Vec<WaiterId> = self.groups.values().filter_map(|group| group.waiters.first().copied()).collect();
+        let mut firsts: Vec<WaiterId> =
+            self.groups.values().filter_map(|group| group.waiters.first().copied()).collect();
         firsts.sort_unstable();
         firsts
     }
@@ -179,9 +187,7 @@ fn term(key: &str, value: willow_model::ValueRef<'_>) -> Term {
 fn terms_of(channel: &Channel) -> impl Iterator<Item = Term> {
     let own = |pairs: &KeyValues| pairs.iter().map(|(key, value)| term(key, value)).collect::<Vec<Term>>();
     let metadata = channel.meta.iter().flat_map(|meta| &meta.pairs);
-    own(&channel.key_values)
-        .into_iter()
-        .chain(metadata.map(|(key, value)| term(&metadata_key(key), value.as_ref())))
+    own(&channel.key_values).into_iter().chain(metadata.map(|(key, value)| term(&metadata_key(key), value.as_ref())))
 }
 
 /// How queries name a key of metadata.

@@ -228,7 +228,8 @@ impl Queues {
         }
         let died = cx.next_revision();
         let item_id = item.id;
-        let slot = self.dead.insert(DeadLetter { queue, channel: id, key_values: key_values.clone(), item, death, died });
+        let slot =
+            self.dead.insert(DeadLetter { queue, channel: id, key_values: key_values.clone(), item, death, died });
         let live = self.state_mut(queue);
         live.dead_index.insert(slot, item_id, &key_values, &[]);
         live.dead_order.insert((died, slot));
@@ -332,7 +333,8 @@ pub(super) fn place(position: Position, revision: Revision) -> i64 {
 
 /// Scrambles randomness with a salt (the finalizer of `SplitMix64`, Steele, Lea and Flood 2014).
 pub(super) fn mix(entropy: u128, salt: u64) -> u64 {
-    let mut bits = (entropy as u64) ^ ((entropy >> 64) as u64).rotate_left(32) ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut bits =
+        (entropy as u64) ^ ((entropy >> 64) as u64).rotate_left(32) ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ (bits >> 31)

@@ -72,7 +72,9 @@ impl Line {
         use std::ops::Bound::{Excluded, Unbounded};
         match self {
             Self::Empty => Box::new(std::iter::empty()),
-            Self::One(entry) => Box::new(std::iter::once(*entry).filter(move |entry| after.is_none_or(|after| *entry > after))),
+            Self::One(entry) => {
+                Box::new(std::iter::once(*entry).filter(move |entry| after.is_none_or(|after| *entry > after)))
+            }
             Self::Many(entries) => {
                 let start = after.map_or(Unbounded, Excluded);
                 Box::new(entries.range((start, Unbounded)).copied())

@@ -60,7 +60,8 @@ impl Queues {
         if let Some(slot) = self.item_slot(queue, item) {
             return Some(self.item_view(slot, lookup.now_ms));
         }
-        let slot = self.dead.slot(&item).filter(|slot| self.dead.get(*slot).is_some_and(|letter| letter.queue == queue))?;
+        let slot =
+            self.dead.slot(&item).filter(|slot| self.dead.get(*slot).is_some_and(|letter| letter.queue == queue))?;
         self.dead_view(slot, lookup.now_ms)
     }
 

@@ -7,12 +7,7 @@
 use willow_model::{Id, Key, ValueRef};
 use willow_query::{Direction, Missing, OrderBy, PageTokens, Pick, Position, Query, Run};
 
-use super::{
-    ItemState, ItemView, Queues,
-    line::Entry,
-    lookup::scope,
-    view::state_of,
-};
+use super::{ItemState, ItemView, Queues, line::Entry, lookup::scope, view::state_of};
 use crate::{
     limiter::Selector,
     machine::{Listing, Lookup},
@@ -83,10 +78,11 @@ impl Queues {
         states.dedup();
         scope.extend(states);
         let tokens = PageTokens::new(lookup.secret, &scope, &with_item_key(query));
-        let after = query.page_token.as_ref().map(|token| tokens.open(token).map_err(|error| willow_query::Error {
-            path: "page_token".to_owned(),
-            reason: error.to_string(),
-        }));
+        let after = query.page_token.as_ref().map(|token| {
+            tokens
+                .open(token)
+                .map_err(|error| willow_query::Error { path: "page_token".to_owned(), reason: error.to_string() })
+        });
         let after = after.transpose()?.and_then(split);
         let mut page = Page { items: Vec::new(), at: None, budget: BUDGET };
         let limit = query.page_limit();

@@ -47,7 +47,6 @@ mod take;
 mod validate;
 mod view;
 
-
 pub use command::*;
 pub use error::Error;
 pub use outcome::*;

@@ -9,11 +9,17 @@
 //! A release of room under a bucket opens its set: O(1), however many are parked there. The first
 //! claim that fails on the bucket closes it again.
 
-use std::{borrow::Cow, collections::{BTreeMap, BTreeSet}};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use roaring::RoaringBitmap;
 
-use super::{Taint, rows::{Parked, Placed}};
+use super::{
+    Taint,
+    rows::{Parked, Placed},
+};
 
 /// Place in an order, then the channel's row (never decisive: sequences are unique).
 pub(super) type Rank = (u64, u64, u32);
@@ -139,7 +145,13 @@ impl Pools {
     }
 
     /// Returns what it was parked under if nothing is left there.
-    pub(super) fn remove(&mut self, channel: u32, placed: &Placed, taints: &[Taint], parked: Option<Parked>) -> Option<Parked> {
+    pub(super) fn remove(
+        &mut self,
+        channel: u32,
+        placed: &Placed,
+        taints: &[Taint],
+        parked: Option<Parked>,
+    ) -> Option<Parked> {
         let Some(parked) = parked else {
             self.ready.remove(channel, placed, taints, self.kept);
             return None;

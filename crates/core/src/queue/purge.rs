@@ -94,7 +94,13 @@ impl Queues {
     }
 
     /// Channels that match, by id, after `after`; and where to go on, unless these were all.
-    pub(super) fn channels_after(&self, queue: u32, query: &Query, after: Option<Id>, most: usize) -> (Vec<u32>, Option<Id>) {
+    pub(super) fn channels_after(
+        &self,
+        queue: u32,
+        query: &Query,
+        after: Option<Id>,
+        most: usize,
+    ) -> (Vec<u32>, Option<Id>) {
         let mut query = Query { limit: u32::try_from(most).unwrap_or(u32::MAX), ..query.clone() };
         let tokens = PageTokens::new(&SECRET, &[], &query);
         let token = after.map(|id| tokens.seal(&Position { values: vec![], id }));

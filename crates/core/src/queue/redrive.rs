@@ -54,7 +54,8 @@ impl Queues {
         };
         validate::query(&query)?;
         let compiled = live.dead_index.compile(&query);
-        let matching = live.dead_order.iter().map(|(_, slot)| *slot).filter(|slot| live.dead_index.matches(*slot, &compiled));
+        let matching =
+            live.dead_order.iter().map(|(_, slot)| *slot).filter(|slot| live.dead_index.matches(*slot, &compiled));
         let mut letters: Vec<u32> = matching.take(most + 1).collect();
         let more = letters.len() > most;
         letters.truncate(most);

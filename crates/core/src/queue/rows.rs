@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use willow_model::{Id, Key, KeyValues, Revision, Value};
 use willow_query::Query;
 
-use super::{Data, Death, Dequeue, Enqueued, ItemOptions, LeaseToken, PauseKind, QueueConfig, Taint, line::{Entry, Line}};
+use super::{
+    Data, Death, Dequeue, Enqueued, ItemOptions, LeaseToken, PauseKind, QueueConfig, Taint,
+    line::{Entry, Line},
+};
 use crate::{WaiterId, table::Row};
 
 /// A queue.

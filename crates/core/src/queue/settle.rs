@@ -90,9 +90,10 @@ impl Queues {
             if !goes_on(self) {
                 return;
             }
-            let next = self.consumers.by_key(&waiter).and_then(|consumer| {
-                self.state(consumer.queue).groups.next_of_group(waiter, &consumer.dequeue)
-            });
+            let next = self
+                .consumers
+                .by_key(&waiter)
+                .and_then(|consumer| self.state(consumer.queue).groups.next_of_group(waiter, &consumer.dequeue));
             if self.serve(waiter, limiter, cx) {
                 waiters.extend(next);
             }

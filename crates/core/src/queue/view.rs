@@ -1,7 +1,7 @@
 //! How queues, channels and items look to a reader. Lease tokens never leave.
 
 use super::{
-    ChannelView, Counts, ItemState, ItemView, Queues, QueueView,
+    ChannelView, Counts, ItemState, ItemView, QueueView, Queues,
     rows::{Channel, Item, State},
 };
 
@@ -59,7 +59,14 @@ impl Queues {
         let view = show(&letter.item, now_ms);
         let (channel, key_values) = (letter.channel, letter.key_values.clone());
         // Its expiry has passed or no longer matters.
-        Some(ItemView { channel, key_values, state: ItemState::Dead, death: Some(letter.death), expires_in_ms: None, ..view })
+        Some(ItemView {
+            channel,
+            key_values,
+            state: ItemState::Dead,
+            death: Some(letter.death),
+            expires_in_ms: None,
+            ..view
+        })
     }
 }
 

@@ -45,7 +45,8 @@ impl super::Vocabulary for Vocabulary {
                 view.map_or_else(|| vec!["no such lock".to_owned()], |view| self.view(&view))
             }
             "list" => {
-                let listing = machine.locker().query(&Query::default(), machine.lookup(0)).map_err(|error| error.to_string())?;
+                let listing =
+                    machine.locker().query(&Query::default(), machine.lookup(0)).map_err(|error| error.to_string())?;
                 let mut lines: Vec<_> = listing.items.iter().flat_map(|view| self.view(view)).collect();
                 lines.push(format!("{} locks, {} sessions", listing.items.len(), machine.locker().sessions()));
                 lines

@@ -83,7 +83,8 @@ impl Words {
 /// Runs every script of a folder, each with a fresh vocabulary.
 pub(crate) fn run_folder<V: Vocabulary>(folder: &str, vocabulary: &mut dyn FnMut() -> V) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(folder);
-    let mut files: Vec<_> = fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("readable").path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("readable").path()).collect();
     files.sort();
     assert!(!files.is_empty(), "no scripts");
     for file in files {
@@ -100,7 +101,8 @@ pub(crate) fn run_folder<V: Vocabulary>(folder: &str, vocabulary: &mut dyn FnMut
 
 fn run(golden: &str, vocabulary: &mut impl Vocabulary) -> String {
     let mut logged = Logged::default();
-    let blocks: Vec<String> = golden.trim().split("\n\n").map(|block| run_block(block, vocabulary, &mut logged)).collect();
+    let blocks: Vec<String> =
+        golden.trim().split("\n\n").map(|block| run_block(block, vocabulary, &mut logged)).collect();
     check_replay_and_restore(&mut logged, 7);
     blocks.join("\n\n") + "\n"
 }

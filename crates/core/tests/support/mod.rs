@@ -4,9 +4,7 @@
 
 pub(crate) mod queue;
 
-use willow_core::{
-    Applied, Batch, Command, Effect, Envelope, Machine, Reply, RequestId, WaiterId, snapshot::Restore,
-};
+use willow_core::{Applied, Batch, Command, Effect, Envelope, Machine, Reply, RequestId, WaiterId, snapshot::Restore};
 use willow_model::{KeyValues, Origin};
 
 /// Milliseconds since the epoch at which every test begins.

@@ -7,9 +7,9 @@ use willow_core::{
     command::CancelWait,
     limiter::{self, CreateRule, DeleteRule, Limit, RuleMode, Selector, UpdateRule},
     queue::{
-        self, Ack, Backoff, ChannelExplanation, CreateQueue, Delivered, Delivery, Dequeue, Enqueue, Enqueued, ItemOptions, Nack,
-        Nacked, NewItem, Order, PatchMetadata, Pause, PauseKind, Position, QueueConfig, QueueView, Release, Resume, Taint,
-        TaintEffect,
+        self, Ack, Backoff, ChannelExplanation, CreateQueue, Delivered, Delivery, Dequeue, Enqueue, Enqueued,
+        ItemOptions, Nack, Nacked, NewItem, Order, PatchMetadata, Pause, PauseKind, Position, QueueConfig, QueueView,
+        Release, Resume, Taint, TaintEffect,
     },
 };
 use willow_model::{Id, Key, Kind, Value};
@@ -134,12 +134,14 @@ impl Bench {
     /// Who was handed what since this was last asked, as text.
     pub(crate) fn handed(&mut self) -> Vec<(WaiterId, Vec<String>)> {
         let resolved = self.logged.take_resolved().into_iter();
-        resolved.map(|(waiter, reply)| match reply {
-            Ok(Outcome::Queue(queue::Outcome::Dequeued(deliveries))) => {
-                (waiter, deliveries.iter().map(|delivery| data(delivery).to_owned()).collect())
-            }
-            other => panic!("{other:?}"),
-        }).collect()
+        resolved
+            .map(|(waiter, reply)| match reply {
+                Ok(Outcome::Queue(queue::Outcome::Dequeued(deliveries))) => {
+                    (waiter, deliveries.iter().map(|delivery| data(delivery).to_owned()).collect())
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect()
     }
 
     pub(crate) fn ack(&mut self, delivery: &Delivery) {

@@ -23,11 +23,7 @@ fn kind_and_parent_matter() {
         Id::derive(Kind::Counter, None, b"x"),
         Id::derive(Kind::Lock, Some(parent), b"x"),
         Id::derive(Kind::Lock, Some(Id::from_u128(8)), b"x"),
-        Id::derive(
-            Kind::Lock,
-            None,
-            &[parent.as_bytes().as_slice(), b"x"].concat(),
-        ),
+        Id::derive(Kind::Lock, None, &[parent.as_bytes().as_slice(), b"x"].concat()),
     ];
     ids.sort();
     ids.dedup();

@@ -129,9 +129,7 @@ fn nesting_is_bounded() {
     let deep = format!("{{\"a\": {}{}}}", "[".repeat(10_000), "]".repeat(10_000));
     assert!(serde_json::from_str::<RawKeyValues>(&deep).is_err());
     let deep = format!("{{\"a\": {}{}}}", "[".repeat(70), "]".repeat(70));
-    let error = serde_json::from_str::<RawKeyValues>(&deep)
-        .unwrap_err()
-        .to_string();
+    let error = serde_json::from_str::<RawKeyValues>(&deep).unwrap_err().to_string();
     assert!(error.starts_with("nested more than 64 deep"), "{error}");
 }
 

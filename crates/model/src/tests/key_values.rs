@@ -15,37 +15,22 @@ fn check(result: Result<KeyValues, Error>, expect: Expect) {
 #[test]
 fn one_user_pair() {
     check(KeyValues::user([("os", "linux")]), expect!["os=linux"]);
-    check(
-        KeyValues::user([("b", 2_i64), ("a", 1)]),
-        expect!["a=1 b=2"],
-    );
+    check(KeyValues::user([("b", 2_i64), ("a", 1)]), expect!["a=1 b=2"]);
 }
 
 #[test]
 fn keys() {
-    check(
-        KeyValues::user([("", 1_i64)]),
-        expect!["a key must not be empty"],
-    );
-    check(
-        KeyValues::user([("k".repeat(129), 1_i64)]),
-        expect!["the key has 129 bytes; shorten it to at most 128"],
-    );
+    check(KeyValues::user([("", 1_i64)]), expect!["a key must not be empty"]);
+    check(KeyValues::user([("k".repeat(129), 1_i64)]), expect!["the key has 129 bytes; shorten it to at most 128"]);
     assert!(KeyValues::user([("k".repeat(128), 1_i64)]).is_ok());
-    check(
-        KeyValues::user([("a\nb", 1_i64)]),
-        expect![[r#"the key "a\nb" has a control character; remove it"#]],
-    );
+    check(KeyValues::user([("a\nb", 1_i64)]), expect![[r#"the key "a\nb" has a control character; remove it"#]]);
     check(
         KeyValues::user([("metadata.a", 1_i64)]),
         expect![[
             r#"the key "metadata.a" starts with "metadata.", which addresses channel metadata in queries; choose another name"#
         ]],
     );
-    check(
-        KeyValues::user([("a b", 1_i64), ("*", 1)]),
-        expect!["*=1 `a b`=1"],
-    );
+    check(KeyValues::user([("a b", 1_i64), ("*", 1)]), expect!["*=1 `a b`=1"]);
     check(
         KeyValues::user([("a", 1_i64), ("b", 1), ("a", 2)]),
         expect![[r#"the key "a" is given twice; give each key once"#]],
@@ -61,14 +46,8 @@ fn reserved_keys() {
             r#"the key "_willow_queue_name" starts with "_" and so belongs to Willow; only Willow sets it; rename it so that it starts otherwise"#
         ]],
     );
-    check(
-        KeyValues::pattern(pairs()),
-        expect!["_willow_queue_name=q a=x"],
-    );
-    check(
-        KeyValues::probe(pairs()),
-        expect!["_willow_queue_name=q a=x"],
-    );
+    check(KeyValues::pattern(pairs()), expect!["_willow_queue_name=q a=x"]);
+    check(KeyValues::probe(pairs()), expect!["_willow_queue_name=q a=x"]);
     check(
         KeyValues::pattern([("a", "x"), ("_mine", "y")]),
         expect![[
@@ -99,14 +78,8 @@ fn willow_sets_reserved_keys() {
     check(with.clone(), expect!["_willow_queue_name=builds zone=a"]);
     let with = with.unwrap();
     assert_eq!(with.user_len(), 1);
-    assert_eq!(
-        with.get(reserved::QUEUE_NAME),
-        Some(ValueRef::String("builds"))
-    );
-    check(
-        with.with_reserved(reserved::QUEUE_NAME, "other"),
-        expect!["_willow_queue_name=other zone=a"],
-    );
+    assert_eq!(with.get(reserved::QUEUE_NAME), Some(ValueRef::String("builds")));
+    check(with.with_reserved(reserved::QUEUE_NAME, "other"), expect!["_willow_queue_name=other zone=a"]);
     check(
         pairs.with_reserved("zone", "b"),
         expect![[
@@ -124,10 +97,7 @@ fn the_wildcard() {
             r#"the key "branch" has the wildcard `any`, which only a pattern (a rule's or an override's key values) may have; give a concrete value"#
         ]],
     );
-    assert!(matches!(
-        KeyValues::probe(pairs()),
-        Err(Error::AnyNotAllowed { .. })
-    ));
+    assert!(matches!(KeyValues::probe(pairs()), Err(Error::AnyNotAllowed { .. })));
     let pattern = KeyValues::pattern(pairs()).unwrap();
     assert!(pattern.contains_any());
     assert!(pattern.check(Origin::Pattern).is_ok());
@@ -139,14 +109,8 @@ fn the_wildcard() {
 #[test]
 fn counts() {
     let many = |n: usize| KeyValues::user((0..n).map(|i| (format!("k{i:02}"), Value::U8(1))));
-    check(
-        many(0),
-        expect!["key values need at least one pair of your own (reserved keys do not count)"],
-    );
-    check(
-        many(limits::PAIRS + 1),
-        expect!["33 pairs are too many; give at most 32"],
-    );
+    check(many(0), expect!["key values need at least one pair of your own (reserved keys do not count)"]);
+    check(many(limits::PAIRS + 1), expect!["33 pairs are too many; give at most 32"]);
     let full = many(limits::PAIRS).unwrap();
     assert_eq!(full.user_len(), 32);
     // Reserved keys do not count.
@@ -160,15 +124,9 @@ fn counts() {
 #[test]
 fn names() {
     assert!(check_name("builds / linux").is_ok());
-    for bad in [
-        "",
-        " a",
-        "a\n",
-        "query",
-        "..",
-        "0190163d-8694-739b-aea5-966c26f8ad91",
-        "0190163D-8694-739B-AEA5-966C26F8AD91",
-    ] {
+    for bad in
+        ["", " a", "a\n", "query", "..", "0190163d-8694-739b-aea5-966c26f8ad91", "0190163D-8694-739B-AEA5-966C26F8AD91"]
+    {
         assert!(check_name(bad).is_err(), "{bad:?}");
     }
     assert!(check_name(&"n".repeat(128)).is_ok());
@@ -178,10 +136,7 @@ fn names() {
 /// The encoding is hashed into ids: it never changes.
 #[test]
 fn the_encoding_is_fixed() {
-    let pairs = KeyValues::user([
-        ("b", Value::Bool(true)),
-        ("a", Value::from("x".repeat(200))),
-    ]);
+    let pairs = KeyValues::user([("b", Value::Bool(true)), ("a", Value::from("x".repeat(200)))]);
     let pairs = pairs.unwrap();
     let mut expected = vec![1, b'a', 0x80, 201, 0x80];
     expected.extend([b'x'; 200]);

@@ -17,36 +17,20 @@ fn values() {
     check(
         Origin::User,
         r#"os=linux cpu:u8=4 n=-7 f=1.5 ok=true s="a \"b\"\u{e9}" e="" v=1.2.3"#,
-        expect![[
-            r#"{"cpu":{"u8":4},"e":"","f":1.5,"n":-7,"ok":true,"os":"linux","s":"a \"b\"é","v":"1.2.3"}"#
-        ]],
+        expect![[r#"{"cpu":{"u8":4},"e":"","f":1.5,"n":-7,"ok":true,"os":"linux","s":"a \"b\"é","v":"1.2.3"}"#]],
     );
     check(
         Origin::User,
         "build=007 commit=12e4567 url=http://x/?a=b t:string=4 f:f64=4 g:f32=1e3",
-        expect![[
-            r#"{"build":"007","commit":"12e4567","f":4.0,"g":{"f32":1000.0},"t":"4","url":"http://x/?a=b"}"#
-        ]],
+        expect![[r#"{"build":"007","commit":"12e4567","f":4.0,"g":{"f32":1000.0},"t":"4","url":"http://x/?a=b"}"#]],
     );
 }
 
 #[test]
 fn the_wildcard_is_for_patterns() {
-    check(
-        Origin::Pattern,
-        "branch=*",
-        expect![[r#"{"branch":{"any":true}}"#]],
-    );
-    check(
-        Origin::Pattern,
-        "branch=\"*\"",
-        expect![[r#"{"branch":"*"}"#]],
-    );
-    check(
-        Origin::Pattern,
-        "branch:string=*",
-        expect![[r#"{"branch":"*"}"#]],
-    );
+    check(Origin::Pattern, "branch=*", expect![[r#"{"branch":{"any":true}}"#]]);
+    check(Origin::Pattern, "branch=\"*\"", expect![[r#"{"branch":"*"}"#]]);
+    check(Origin::Pattern, "branch:string=*", expect![[r#"{"branch":"*"}"#]]);
     check(Origin::User, "branch=*", expect![[r#"{"branch":"*"}"#]]);
     check(
         Origin::User,

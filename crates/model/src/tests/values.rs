@@ -31,15 +31,10 @@ fn plain(value: &Value) -> Plain {
 
 fn compare_int_float(int: i128, float: f64) -> Ordering {
     if float.abs() > 1e30 {
-        return if float > 0.0 {
-            Ordering::Less
-        } else {
-            Ordering::Greater
-        };
+        return if float > 0.0 { Ordering::Less } else { Ordering::Greater };
     }
     let whole = float.trunc() as i128;
-    int.cmp(&whole)
-        .then_with(|| 0.0.partial_cmp(&float.fract()).unwrap())
+    int.cmp(&whole).then_with(|| 0.0.partial_cmp(&float.fract()).unwrap())
 }
 
 fn compare_numbers(a: &Value, b: &Value) -> Ordering {
@@ -168,25 +163,14 @@ fn the_order() {
     ];
     for pair in ordered.windows(2) {
         assert!(pair[0] < pair[1], "{:?} < {:?}", pair[0], pair[1]);
-        assert!(
-            pair[0].encode() < pair[1].encode(),
-            "{:?} < {:?}",
-            pair[0],
-            pair[1]
-        );
+        assert!(pair[0].encode() < pair[1].encode(), "{:?} < {:?}", pair[0], pair[1]);
     }
 }
 
 /// Encodings are in logs, snapshots and ids: they never change.
 #[test]
 fn encodings_are_fixed() {
-    let hex = |value: Value| {
-        value
-            .encode()
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect::<String>()
-    };
+    let hex = |value: Value| value.encode().iter().map(|b| format!("{b:02x}")).collect::<String>();
     assert_eq!(hex(Value::Bool(true)), "1001");
     assert_eq!(hex(Value::U8(0)), "400001");
     assert_eq!(hex(Value::U8(4)), "44350001");
@@ -205,24 +189,10 @@ fn what_is_not_a_value() {
     assert_eq!(Value::f64(f64::NAN), Err(Error::NotFinite));
     assert_eq!(Value::f64(f64::INFINITY), Err(Error::NotFinite));
     assert_eq!(Value::f32(f32::NEG_INFINITY), Err(Error::NotFinite));
-    assert_eq!(
-        Value::string("x".repeat(4096)).map(|v| v.encode().len()),
-        Ok(4097)
-    );
-    assert_eq!(
-        Value::string("x".repeat(4097)),
-        Err(Error::StringTooLong { len: 4097 })
-    );
+    assert_eq!(Value::string("x".repeat(4096)).map(|v| v.encode().len()), Ok(4097));
+    assert_eq!(Value::string("x".repeat(4097)), Err(Error::StringTooLong { len: 4097 }));
     assert_eq!(F64::new(-0.0).unwrap().get().to_bits(), 0.0_f64.to_bits());
-    for bytes in [
-        &[][..],
-        &[0x10],
-        &[0x10, 2],
-        &[0x40],
-        &[0x40, 0],
-        &[0x40, 0, 0],
-        &[0x40, 0, 11],
-    ] {
+    for bytes in [&[][..], &[0x10], &[0x10, 2], &[0x40], &[0x40, 0], &[0x40, 0, 0], &[0x40, 0, 11]] {
         assert!(ValueRef::decode(bytes).is_err(), "{bytes:?}");
     }
 }

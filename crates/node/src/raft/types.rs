@@ -77,11 +77,7 @@ pub(crate) fn vote_record(vote: &RaftVote) -> VoteRecord {
 }
 
 pub(crate) fn vote(record: VoteRecord) -> RaftVote {
-    if record.committed {
-        Vote::new_committed(record.term, record.node)
-    } else {
-        Vote::new(record.term, record.node)
-    }
+    if record.committed { Vote::new_committed(record.term, record.node) } else { Vote::new(record.term, record.node) }
 }
 
 pub(crate) fn members(membership: &RaftMembership) -> Members {
@@ -91,8 +87,7 @@ pub(crate) fn members(membership: &RaftMembership) -> Members {
 
 /// Fails for a voter without a node, which this crate never writes.
 pub(crate) fn membership(members: &Members) -> Result<RaftMembership, RecordError> {
-    let nodes: BTreeMap<u64, BasicNode> =
-        members.nodes.iter().map(|(id, addr)| (*id, BasicNode::new(addr))).collect();
+    let nodes: BTreeMap<u64, BasicNode> = members.nodes.iter().map(|(id, addr)| (*id, BasicNode::new(addr))).collect();
     Membership::new(members.configs.clone(), nodes).map_err(|error| RecordError::Malformed(error.to_string()))
 }
 

@@ -28,10 +28,7 @@ impl Document {
     pub(crate) const TERMS_MAX: usize = u8::MAX as usize;
 
     pub(crate) fn new(id: u128) -> Self {
-        Self {
-            id,
-            ..Self::default()
-        }
+        Self { id, ..Self::default() }
     }
 
     /// The terms, or the overflow slot they are in.
@@ -49,10 +46,7 @@ impl Document {
     #[inline]
     pub(crate) fn candidates(&self, key: u32) -> impl Iterator<Item = usize> + '_ {
         let tags = &self.tags[..usize::from(self.len).min(Self::INLINE)];
-        tags.iter()
-            .enumerate()
-            .filter(move |&(_, &tag)| tag == key as u8)
-            .map(|(at, _)| at)
+        tags.iter().enumerate().filter(move |&(_, &tag)| tag == key as u8).map(|(at, _)| at)
     }
 }
 

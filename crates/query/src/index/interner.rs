@@ -90,9 +90,7 @@ pub(crate) struct Interner<K, P> {
 
 impl<K, P> std::fmt::Debug for Interner<K, P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Interner")
-            .field("epoch", &self.key_epoch)
-            .finish_non_exhaustive()
+        f.debug_struct("Interner").field("epoch", &self.key_epoch).finish_non_exhaustive()
     }
 }
 
@@ -103,9 +101,7 @@ impl<K: Default, P: Default> Interner<K, P> {
             keys: Slab::default(),
             terms: Slab::default(),
             key_numbers: HashTable::new(),
-            term_numbers: std::iter::repeat_with(HashTable::new)
-                .take(SHARDS)
-                .collect(),
+            term_numbers: std::iter::repeat_with(HashTable::new).take(SHARDS).collect(),
             hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
             heap_bytes: 0,
             key_epoch: 0,
@@ -113,21 +109,14 @@ impl<K: Default, P: Default> Interner<K, P> {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let tables = self.key_numbers.capacity()
-            + self
-                .term_numbers
-                .iter()
-                .map(HashTable::capacity)
-                .sum::<usize>();
+        let tables = self.key_numbers.capacity() + self.term_numbers.iter().map(HashTable::capacity).sum::<usize>();
         self.keys.memory_bytes() + self.terms.memory_bytes() + self.heap_bytes + tables * 10
     }
 
     /// The number of a key in use.
     pub(crate) fn key(&self, name: &str) -> Option<u32> {
         let hash = self.hasher.hash_one(name) as u32;
-        let found = self.key_numbers.find(mix(hash), |&(other, key)| {
-            other == hash && &*self.keys[key].name == name
-        });
+        let found = self.key_numbers.find(mix(hash), |&(other, key)| other == hash && &*self.keys[key].name == name);
         found.map(|&(_, key)| key)
     }
 
@@ -143,13 +132,8 @@ impl<K: Default, P: Default> Interner<K, P> {
             return key;
         }
         let hash = self.hasher.hash_one(name) as u32;
-        let key = self.keys.add(Key {
-            name: name.into(),
-            terms: 0,
-            payload: K::default(),
-        });
-        self.key_numbers
-            .insert_unique(mix(hash), (hash, key), |&(hash, _)| mix(hash));
+        let key = self.keys.add(Key { name: name.into(), terms: 0, payload: K::default() });
+        self.key_numbers.insert_unique(mix(hash), (hash, key), |&(hash, _)| mix(hash));
         self.heap_bytes += name.len() + 16;
         self.key_epoch += 1;
         key
@@ -164,12 +148,7 @@ impl<K: Default, P: Default> Interner<K, P> {
         }
         let value = Bytes::new(value);
         self.heap_bytes += value.memory_bytes();
-        let term = self.terms.add(Term {
-            value,
-            key,
-            uses: 1,
-            payload: P::default(),
-        });
+        let term = self.terms.add(Term { value, key, uses: 1, payload: P::default() });
         self.keys[key].terms += 1;
         self.term_numbers[shard].insert_unique(mix(hash), (hash, term), |&(hash, _)| mix(hash));
         (term, true)
@@ -221,9 +200,7 @@ impl<K: Default, P: Default> Interner<K, P> {
                 term.key == key && term.value.as_slice() == value
             }
         };
-        self.term_numbers[shard]
-            .find(mix(hash), same)
-            .map(|&(_, term)| term)
+        self.term_numbers[shard].find(mix(hash), same).map(|&(_, term)| term)
     }
 }
 

@@ -36,16 +36,9 @@ impl Index {
         let mut found: Vec<u32> = match rarest {
             Need::Term(term) => {
                 let mut cursor = self.names.terms[*term].payload.first();
-                std::iter::from_fn(|| cursor.next().map(|entry| entry.item))
-                    .filter(holds)
-                    .collect()
+                std::iter::from_fn(|| cursor.next().map(|entry| entry.item)).filter(holds).collect()
             }
-            Need::Key(key) => self.names.keys[*key]
-                .payload
-                .documents
-                .iter()
-                .filter(holds)
-                .collect(),
+            Need::Key(key) => self.names.keys[*key].payload.documents.iter().filter(holds).collect(),
         };
         found.sort_unstable();
         Some(found)
@@ -55,11 +48,7 @@ impl Index {
     fn needs(&self, pattern: &KeyValues) -> Option<Vec<Need>> {
         let need = |(name, value): (&str, &[u8])| {
             let key = self.names.key(name)?;
-            Some(if value == ENCODED_ANY {
-                Need::Key(key)
-            } else {
-                Need::Term(self.names.term(key, value)?)
-            })
+            Some(if value == ENCODED_ANY { Need::Key(key) } else { Need::Term(self.names.term(key, value)?) })
         };
         pattern.encoded_pairs().map(need).collect()
     }
@@ -85,33 +74,16 @@ mod tests {
         let document = |number: u32| {
             let pairs = [("a", number % 3), ("b", number % 7), ("c", number)];
             let keep = 1 + number as usize % 3;
-            KeyValues::user(
-                pairs
-                    .into_iter()
-                    .take(keep)
-                    .map(|(key, value)| (key, Value::from(i64::from(value)))),
-            )
+            KeyValues::user(pairs.into_iter().take(keep).map(|(key, value)| (key, Value::from(i64::from(value)))))
         };
         for doc in 0..200 {
             index.insert(doc, Id::from_u128(doc.into()), &document(doc).unwrap(), &[]);
         }
-        for (a, b) in [
-            (None, None),
-            (Some(1), None),
-            (None, Some(4)),
-            (Some(2), Some(6)),
-            (Some(9), None),
-        ] {
+        for (a, b) in [(None, None), (Some(1), None), (None, Some(4)), (Some(2), Some(6)), (Some(9), None)] {
             let value = |of: Option<i64>| of.map_or(Value::Any, Value::from);
             let pattern = KeyValues::pattern([("a", value(a)), ("b", value(b))]).unwrap();
-            let scan: Vec<u32> = (0..200)
-                .filter(|doc| pattern_matches(&pattern, &document(*doc).unwrap()))
-                .collect();
-            assert_eq!(
-                index.matched_by(&pattern, usize::MAX),
-                Some(scan),
-                "{pattern}"
-            );
+            let scan: Vec<u32> = (0..200).filter(|doc| pattern_matches(&pattern, &document(*doc).unwrap())).collect();
+            assert_eq!(index.matched_by(&pattern, usize::MAX), Some(scan), "{pattern}");
         }
         let everything = KeyValues::pattern([("a", Value::Any)]).unwrap();
         assert_eq!(index.matched_by(&everything, 199), None);

@@ -43,11 +43,7 @@ impl Posting {
             Self::Empty | Self::One(_) => 0,
             Self::Few(entries) => entries.capacity() * size_of::<Entry>() + 16,
             Self::Many(many) => {
-                let bits = if many.bits.is_some() {
-                    many.tree.len() * 2
-                } else {
-                    0
-                };
+                let bits = if many.bits.is_some() { many.tree.len() * 2 } else { 0 };
                 size_of::<Many>() + 16 + many.tree.memory_bytes() + bits
             }
         }
@@ -68,11 +64,7 @@ impl Posting {
             Self::Empty => *self = Self::One(entry),
             Self::One(first) => {
                 let pair = [*first, entry];
-                *self = Self::Few(if probe.compare(first).is_lt() {
-                    vec![entry, pair[0]]
-                } else {
-                    pair.to_vec()
-                });
+                *self = Self::Few(if probe.compare(first).is_lt() { vec![entry, pair[0]] } else { pair.to_vec() });
             }
             Self::Few(entries) => {
                 let at = lower_bound(entries, probe);
@@ -81,10 +73,7 @@ impl Posting {
                 }
                 entries.insert(at, entry);
                 if entries.len() > FEW_MAX {
-                    *self = Self::Many(Box::new(Many {
-                        tree: Tree::from_sorted(entries),
-                        bits: None,
-                    }));
+                    *self = Self::Many(Box::new(Many { tree: Tree::from_sorted(entries), bits: None }));
                 }
             }
             Self::Many(many) => many.insert(probe, doc),
@@ -152,11 +141,7 @@ impl Posting {
 
     /// All documents, unless they are too many to be one slice.
     pub(crate) const fn few(&self) -> Option<&[Entry]> {
-        if matches!(self, Self::Many(_)) {
-            None
-        } else {
-            Some(self.small())
-        }
+        if matches!(self, Self::Many(_)) { None } else { Some(self.small()) }
     }
 
     /// The entries of a posting that is no tree.
@@ -176,8 +161,7 @@ impl Many {
             bits.insert(doc);
         } else if self.tree.len() >= BITS_MIN {
             let mut cursor = self.tree.first();
-            let mut docs: Vec<u32> =
-                std::iter::from_fn(|| cursor.next().map(|entry| entry.item)).collect();
+            let mut docs: Vec<u32> = std::iter::from_fn(|| cursor.next().map(|entry| entry.item)).collect();
             docs.sort_unstable();
             self.bits = Some(docs.into_iter().collect());
         }

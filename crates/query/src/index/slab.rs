@@ -45,13 +45,7 @@ struct Used {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self {
-            chunks: Vec::new(),
-            open: RoaringBitmap::new(),
-            len: 0,
-            full_chunks: 0,
-            few_items: 0,
-        }
+        Self { chunks: Vec::new(), open: RoaringBitmap::new(), len: 0, full_chunks: 0, few_items: 0 }
     }
 }
 
@@ -69,8 +63,7 @@ impl<T: Default> Slab<T> {
     pub(crate) const fn memory_bytes(&self) -> usize {
         let full = self.full_chunks * (CHUNK * size_of::<T>() + size_of::<Used>() + 32);
         // A list has about a third of its room to spare.
-        full + self.few_items * (size_of::<T>() + 2) * 4 / 3
-            + self.chunks.len() * size_of::<Chunk<T>>()
+        full + self.few_items * (size_of::<T>() + 2) * 4 / 3 + self.chunks.len() * size_of::<Chunk<T>>()
     }
 
     /// Puts `item` into the lowest vacant slot.
@@ -92,12 +85,7 @@ impl<T: Default> Slab<T> {
         let into = &mut self.chunks[chunk];
         match into {
             Chunk::Few(few) => {
-                let few = few.get_or_insert_with(|| {
-                    Box::new(Few {
-                        places: Vec::new(),
-                        items: Vec::new(),
-                    })
-                });
+                let few = few.get_or_insert_with(|| Box::new(Few { places: Vec::new(), items: Vec::new() }));
                 let Err(at) = few.places.binary_search(&(place as u16)) else {
                     return false;
                 };
@@ -186,18 +174,12 @@ impl<T: Default> Chunk<T> {
         match self {
             Self::Few(None) => 0,
             Self::Few(Some(few)) => {
-                let gap = few
-                    .places
-                    .iter()
-                    .enumerate()
-                    .position(|(at, &place)| at != usize::from(place));
+                let gap = few.places.iter().enumerate().position(|(at, &place)| at != usize::from(place));
                 gap.unwrap_or(few.places.len())
             }
             Self::Full { used, .. } => {
                 let word = used.bits.iter().position(|&word| word != u64::MAX);
-                word.map_or(0, |word| {
-                    word * 64 + used.bits[word].trailing_ones() as usize
-                })
+                word.map_or(0, |word| word * 64 + used.bits[word].trailing_ones() as usize)
             }
         }
     }
@@ -206,10 +188,7 @@ impl<T: Default> Chunk<T> {
     fn fill(&mut self) {
         let Self::Few(Some(few)) = self else { return };
         let mut items: Box<[T]> = std::iter::repeat_with(T::default).take(CHUNK).collect();
-        let mut used = Box::new(Used {
-            bits: [0; WORDS],
-            len: 0,
-        });
+        let mut used = Box::new(Used { bits: [0; WORDS], len: 0 });
         for (place, item) in few.places.drain(..).zip(few.items.drain(..)) {
             used.set(usize::from(place));
             items[usize::from(place)] = item;
@@ -222,14 +201,8 @@ impl<T: Default> Chunk<T> {
         let Self::Full { items, used } = self else {
             return;
         };
-        let places: Vec<u16> = (0..CHUNK)
-            .filter(|&place| used.has(place))
-            .map(|place| place as u16)
-            .collect();
-        let items = places
-            .iter()
-            .map(|&place| std::mem::take(&mut items[usize::from(place)]))
-            .collect();
+        let places: Vec<u16> = (0..CHUNK).filter(|&place| used.has(place)).map(|place| place as u16).collect();
+        let items = places.iter().map(|&place| std::mem::take(&mut items[usize::from(place)])).collect();
         *self = Self::Few(Some(Box::new(Few { places, items })));
     }
 }
@@ -271,10 +244,7 @@ impl<T> std::ops::Index<u32> for Slab<T> {
         let (chunk, place) = split(slot);
         match &self.chunks[chunk] {
             Chunk::Full { items, .. } => &items[place],
-            Chunk::Few(few) => few
-                .as_ref()
-                .and_then(|few| few.get(place))
-                .expect("only numbers in use are kept"),
+            Chunk::Few(few) => few.as_ref().and_then(|few| few.get(place)).expect("only numbers in use are kept"),
         }
     }
 }
@@ -316,10 +286,7 @@ mod tests {
         }
         assert_eq!((slab.len(), slab.chunks.len()), (10, 1));
         assert!(slab.memory_bytes() < 200, "{} bytes", slab.memory_bytes());
-        assert_eq!(
-            (slab.get(3), slab.get(10), slab.get(u32::MAX)),
-            (Some(&1), None, None)
-        );
+        assert_eq!((slab.get(3), slab.get(10), slab.get(u32::MAX)), (Some(&1), None, None));
     }
 
     #[test]
@@ -338,11 +305,7 @@ mod tests {
         for slot in (0..1_000_000).step_by(1_000) {
             slab.put(slot, [1_u64; 8]);
         }
-        assert!(
-            slab.memory_bytes() < 1_000 * 64 * 2,
-            "{} bytes",
-            slab.memory_bytes()
-        );
+        assert!(slab.memory_bytes() < 1_000 * 64 * 2, "{} bytes", slab.memory_bytes());
     }
 
     #[test]
@@ -350,16 +313,12 @@ mod tests {
         let (mut slab, mut map) = (Slab::default(), BTreeMap::new());
         let mut state = 1_u64;
         for round in 0..60_000_u32 {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let slot = (state >> 40) as u32 % 3_000;
             let grow = (round / 15_000) % 2 == 0;
             match (state >> 33) % 4 {
                 0 if grow => {
-                    let lowest = (0..)
-                        .find(|slot| !map.contains_key(slot))
-                        .expect("one is free");
+                    let lowest = (0..).find(|slot| !map.contains_key(slot)).expect("one is free");
                     assert_eq!(slab.add(round), lowest);
                     map.insert(lowest, round);
                 }

@@ -38,11 +38,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) const fn new(word: u64, item: u32) -> Self {
-        Self {
-            high: (word >> 32) as u32,
-            low: word as u32,
-            item,
-        }
+        Self { high: (word >> 32) as u32, low: word as u32, item }
     }
 
     #[inline]
@@ -65,9 +61,7 @@ pub(crate) trait Probe {
 
     #[inline]
     fn compare(&self, entry: &Entry) -> Ordering {
-        self.word()
-            .cmp(&entry.word())
-            .then_with(|| self.tie(entry.item))
+        self.word().cmp(&entry.word()).then_with(|| self.tie(entry.item))
     }
 }
 
@@ -119,14 +113,7 @@ impl Default for Tree {
 
 impl Tree {
     pub(crate) const fn new() -> Self {
-        Self {
-            root: Node::Leaf(Vec::new()),
-            len: 0,
-            size: Size {
-                leaf_entries: 0,
-                leaves: 1,
-            },
-        }
+        Self { root: Node::Leaf(Vec::new()), len: 0, size: Size { leaf_entries: 0, leaves: 1 } }
     }
 
     /// A tree of entries that are already in order.
@@ -135,10 +122,7 @@ impl Tree {
             .chunks(LEAF_MAX * 3 / 4)
             .map(|chunk| (chunk[0], chunk.len() as u32, Node::Leaf(chunk.to_vec())))
             .collect();
-        let size = Size {
-            leaf_entries: entries.len(),
-            leaves: nodes.len().max(1),
-        };
+        let size = Size { leaf_entries: entries.len(), leaves: nodes.len().max(1) };
         while nodes.len() > 1 {
             let mut parents = Vec::new();
             let mut rest = nodes.into_iter().peekable();
@@ -157,14 +141,8 @@ impl Tree {
             }
             nodes = parents;
         }
-        let root = nodes
-            .pop()
-            .map_or_else(|| Node::Leaf(Vec::new()), |(_, _, node)| node);
-        Self {
-            root,
-            len: entries.len() as u32,
-            size,
-        }
+        let root = nodes.pop().map_or_else(|| Node::Leaf(Vec::new()), |(_, _, node)| node);
+        Self { root, len: entries.len() as u32, size }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -182,11 +160,8 @@ impl Tree {
         if let Some((separator, right)) = inserted.split {
             let left = std::mem::replace(&mut self.root, Node::Leaf(Vec::new()));
             let counts = vec![left.count(), right.count()];
-            self.root = Node::Inner(Box::new(Inner {
-                separators: vec![separator],
-                counts,
-                children: vec![left, right],
-            }));
+            self.root =
+                Node::Inner(Box::new(Inner { separators: vec![separator], counts, children: vec![left, right] }));
         }
         self.len += u32::from(inserted.added);
         inserted.added
@@ -213,10 +188,7 @@ impl Tree {
                 Node::Leaf(entries) => return before + span.lower_bound(entries, probe),
                 Node::Inner(inner) => {
                     let at = span.child(&inner.separators, probe);
-                    before += inner.counts[..at]
-                        .iter()
-                        .map(|&count| count as usize)
-                        .sum::<usize>();
+                    before += inner.counts[..at].iter().map(|&count| count as usize).sum::<usize>();
                     node = &inner.children[at];
                 }
             }
@@ -252,11 +224,7 @@ impl Tree {
             node = &inner.children[at];
         }
         let leaf = node.entries();
-        Cursor {
-            path,
-            leaf,
-            at: span.lower_bound(leaf, probe),
-        }
+        Cursor { path, leaf, at: span.lower_bound(leaf, probe) }
     }
 
     /// A cursor before the first item.
@@ -267,11 +235,7 @@ impl Tree {
             path.push((&**inner, 0));
             node = &inner.children[0];
         }
-        Cursor {
-            path,
-            leaf: node.entries(),
-            at: 0,
-        }
+        Cursor { path, leaf: node.entries(), at: 0 }
     }
 }
 
@@ -310,14 +274,8 @@ impl Node {
         match self {
             Self::Leaf(entries) => {
                 let at = span.lower_bound(entries, probe);
-                if entries
-                    .get(at)
-                    .is_some_and(|entry| probe.compare(entry) == Ordering::Equal)
-                {
-                    return Inserted {
-                        added: false,
-                        split: None,
-                    };
+                if entries.get(at).is_some_and(|entry| probe.compare(entry) == Ordering::Equal) {
+                    return Inserted { added: false, split: None };
                 }
                 let before = entries.capacity();
                 let split = insert_in_leaf(entries, at, Entry::new(probe.word(), item));
@@ -327,10 +285,7 @@ impl Node {
                     size.leaves += 1;
                 }
                 size.leaf_entries -= before;
-                Inserted {
-                    added: true,
-                    split: split.map(|right| (right[0], Self::Leaf(right))),
-                }
+                Inserted { added: true, split: split.map(|right| (right[0], Self::Leaf(right))) }
             }
             Self::Inner(inner) => inner.insert(probe, item, span, size),
         }
@@ -340,14 +295,8 @@ impl Node {
         match self {
             Self::Leaf(entries) => {
                 let at = span.lower_bound(entries, probe);
-                if entries
-                    .get(at)
-                    .is_none_or(|entry| probe.compare(entry) != Ordering::Equal)
-                {
-                    return Removed {
-                        removed: false,
-                        least: None,
-                    };
+                if entries.get(at).is_none_or(|entry| probe.compare(entry) != Ordering::Equal) {
+                    return Removed { removed: false, least: None };
                 }
                 let before = entries.capacity();
                 entries.remove(at);
@@ -355,14 +304,7 @@ impl Node {
                     entries.shrink_to(entries.len() + LEAF_STEP);
                 }
                 size.leaf_entries -= before - entries.capacity();
-                Removed {
-                    removed: true,
-                    least: if at == 0 {
-                        entries.first().copied()
-                    } else {
-                        None
-                    },
-                }
+                Removed { removed: true, least: if at == 0 { entries.first().copied() } else { None } }
             }
             Self::Inner(inner) => inner.remove(probe, span, size),
         }
@@ -394,11 +336,7 @@ impl Node {
 fn insert_in_leaf(entries: &mut Vec<Entry>, at: usize, entry: Entry) -> Option<Vec<Entry>> {
     if entries.len() < LEAF_MAX {
         if entries.len() == entries.capacity() {
-            entries.reserve_exact(if entries.len() < 4 * LEAF_STEP {
-                LEAF_STEP
-            } else {
-                2 * LEAF_STEP
-            });
+            entries.reserve_exact(if entries.len() < 4 * LEAF_STEP { LEAF_STEP } else { 2 * LEAF_STEP });
         }
         entries.insert(at, entry);
         return None;
@@ -422,21 +360,12 @@ fn insert_in_leaf(entries: &mut Vec<Entry>, at: usize, entry: Entry) -> Option<V
 }
 
 impl Inner {
-    fn insert(
-        &mut self,
-        probe: &impl Probe,
-        item: u32,
-        mut span: Span,
-        size: &mut Size,
-    ) -> Inserted {
+    fn insert(&mut self, probe: &impl Probe, item: u32, mut span: Span, size: &mut Size) -> Inserted {
         let at = span.child(&self.separators, probe);
         let below = self.children[at].insert(probe, item, span, size);
         self.counts[at] += u32::from(below.added);
         let Some((separator, right)) = below.split else {
-            return Inserted {
-                added: below.added,
-                split: None,
-            };
+            return Inserted { added: below.added, split: None };
         };
         let count = right.count();
         self.counts[at] -= count;
@@ -449,11 +378,7 @@ impl Inner {
 
     /// Splits in half, or off the very end where values only grow.
     fn split(&mut self, grown: usize) -> (Entry, Node) {
-        let half = if grown == self.children.len() {
-            grown - 1
-        } else {
-            self.children.len() / 2
-        };
+        let half = if grown == self.children.len() { grown - 1 } else { self.children.len() / 2 };
         let right = Self {
             separators: self.separators.split_off(half),
             counts: self.counts.split_off(half),
@@ -471,10 +396,7 @@ impl Inner {
         }
         self.counts[at] -= 1;
         if self.counts[at] == 0 {
-            return Removed {
-                removed: true,
-                least: self.drop_child(at, size),
-            };
+            return Removed { removed: true, least: self.drop_child(at, size) };
         }
         let least = match below.least {
             Some(entry) if at > 0 => {
@@ -486,10 +408,7 @@ impl Inner {
         if self.children[at].slots() < self.children[at].room() / 4 {
             self.merge(at, size);
         }
-        Removed {
-            removed: true,
-            least,
-        }
+        Removed { removed: true, least }
     }
 
     /// Drops an empty child; the new least entry if it was the first.
@@ -508,11 +427,7 @@ impl Inner {
 
     /// Joins a small child with a neighbour if that leaves room to grow.
     fn merge(&mut self, at: usize, size: &mut Size) {
-        let left = if at + 1 < self.children.len() {
-            at
-        } else {
-            at.saturating_sub(1)
-        };
+        let left = if at + 1 < self.children.len() { at } else { at.saturating_sub(1) };
         let Some(right) = self.children.get(left + 1) else {
             return;
         };

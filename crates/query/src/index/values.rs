@@ -27,11 +27,7 @@ pub(crate) struct Values {
 
 impl Default for Values {
     fn default() -> Self {
-        Self {
-            tree: Tree::new(),
-            shared: Box::default(),
-            review_at: REVIEW_FIRST,
-        }
+        Self { tree: Tree::new(), shared: Box::default(), review_at: REVIEW_FIRST }
     }
 }
 
@@ -88,11 +84,7 @@ impl Values {
     }
 
     fn probe<'a, P>(&self, value: &'a [u8], terms: &'a Slab<Term<P>>) -> ValueProbe<'a, P> {
-        ValueProbe {
-            word: self.word(value),
-            value,
-            terms,
-        }
+        ValueProbe { word: self.word(value), value, terms }
     }
 
     /// Takes up the start that all values share now, if that is another.
@@ -112,10 +104,7 @@ impl Values {
             return;
         }
         self.shared = first[..shared].into();
-        let entries: Vec<Entry> = items
-            .iter()
-            .map(|item| Entry::new(self.word(value(item)), *item))
-            .collect();
+        let entries: Vec<Entry> = items.iter().map(|item| Entry::new(self.word(value(item)), *item)).collect();
         self.tree = Tree::from_sorted(&entries);
     }
 }
@@ -145,10 +134,7 @@ fn word(bytes: &[u8]) -> u64 {
     if let Some(start) = bytes.first_chunk() {
         return u64::from_be_bytes(*start);
     }
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |word, &byte| word >> 8 | u64::from(byte) << 56)
+    bytes.iter().rev().fold(0, |word, &byte| word >> 8 | u64::from(byte) << 56)
 }
 
 #[cfg(test)]
@@ -165,10 +151,7 @@ mod tests {
         let (mut terms, mut values) = (Slab::default(), Values::default());
         let mut sorted: Vec<&str> = Vec::new();
         for text in &texts {
-            let term = terms.add(Term {
-                value: Bytes::new(text.as_bytes()),
-                ..Term::<()>::default()
-            });
+            let term = terms.add(Term { value: Bytes::new(text.as_bytes()), ..Term::<()>::default() });
             values.insert(text.as_bytes(), term, &terms);
             sorted.push(text);
             sorted.sort_unstable();

@@ -22,9 +22,7 @@ const QUERY_FIELDS: [&str; 13] = [
     "count",
     "explain",
 ];
-const OPS: [&str; 11] = [
-    "eq", "ne", "lt", "lte", "gt", "gte", "in", "prefix", "exists", "is_any", "types",
-];
+const OPS: [&str; 11] = ["eq", "ne", "lt", "lte", "gt", "gte", "in", "prefix", "exists", "is_any", "types"];
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -86,17 +84,11 @@ fn nodes(json: &Json, depth: usize) -> Result<Vec<Filter>> {
 fn node(json: &Json, depth: usize) -> Result<Filter> {
     if depth == limits::QUERY_NESTING {
         let most = limits::QUERY_NESTING;
-        return Err(Error::new(
-            "",
-            format!("and, or and not may nest at most {most} deep"),
-        ));
+        return Err(Error::new("", format!("and, or and not may nest at most {most} deep")));
     }
     let filter = filter(object(json, &FILTER_FIELDS)?, depth + 1)?;
     if filter.is_all() {
-        return Err(Error::new(
-            "",
-            "an empty filter here matches everything; leave it out",
-        ));
+        return Err(Error::new("", "an empty filter here matches everything; leave it out"));
     }
     Ok(filter)
 }
@@ -105,17 +97,13 @@ fn terms(json: &Json) -> Result<Vec<Filter>> {
     let mut terms = Vec::new();
     for (name, json) in entries(json, "an object from keys to comparisons")? {
         let within = |error: Error| error.within(name);
-        let key =
-            Key::new(name.as_str()).map_err(|error| within(Error::new("", error.to_string())))?;
+        let key = Key::new(name.as_str()).map_err(|error| within(Error::new("", error.to_string())))?;
         let comparisons = match json {
             Json::Object(_) => object(json, &OPS).map_err(within)?,
             _ => return Err(mismatch(json, "comparisons such as {\"eq\": …}").within(name)),
         };
         if comparisons.is_empty() {
-            return Err(within(Error::new(
-                "",
-                "no comparison; give one such as {\"exists\": true}",
-            )));
+            return Err(within(Error::new("", "no comparison; give one such as {\"exists\": true}")));
         }
         for (op, json) in comparisons {
             let op = self::op(op, json).map_err(|error| within(error.within(op)))?;
@@ -138,49 +126,34 @@ fn op(name: &str, json: &Json) -> Result<Op> {
         "exists" => Op::Exists(boolean(json)?),
         "is_any" if boolean(json)? => Op::IsAny,
         "is_any" => {
-            return Err(Error::new(
-                "",
-                "must be true; put it into \"not\" for the opposite",
-            ));
+            return Err(Error::new("", "must be true; put it into \"not\" for the opposite"));
         }
         _ => {
             let types = list(json, ValueType::ALL.len(), value_type)?;
-            TypeSet::new(types)
-                .map(Op::Types)
-                .ok_or_else(|| Error::new("", "name a type"))?
+            TypeSet::new(types).map(Op::Types).ok_or_else(|| Error::new("", "name a type"))?
         }
     })
 }
 
 fn value(json: &Json) -> Result<Value> {
-    json.to_value()
-        .map_err(|error| Error::new("", error.to_string()))
+    json.to_value().map_err(|error| Error::new("", error.to_string()))
 }
 
 fn value_type(json: &Json) -> Result<ValueType> {
     let name = string(json)?;
-    name.parse()
-        .map_err(|error: willow_model::Error| Error::new("", error.to_string()))
+    name.parse().map_err(|error: willow_model::Error| Error::new("", error.to_string()))
 }
 
 fn id(json: &Json) -> Result<Id> {
     let text = string(json)?;
-    text.parse()
-        .map_err(|error: willow_model::Error| Error::new("", error.to_string()))
+    text.parse().map_err(|error: willow_model::Error| Error::new("", error.to_string()))
 }
 
 fn key_count(json: &Json) -> Result<KeyCount> {
-    let mut count = KeyCount {
-        min: None,
-        max: None,
-    };
+    let mut count = KeyCount { min: None, max: None };
     for (name, json) in object(json, &["min", "max"])? {
         let bound = Some(number(json).map_err(|error| error.within(name))?);
-        *(if name == "min" {
-            &mut count.min
-        } else {
-            &mut count.max
-        }) = bound;
+        *(if name == "min" { &mut count.min } else { &mut count.max }) = bound;
     }
     Ok(count)
 }
@@ -205,23 +178,14 @@ fn order_by(json: &Json) -> Result<OrderBy> {
         }
     }
     let key = key.ok_or_else(|| Error::new("", "name the key to order by"))?;
-    Ok(OrderBy {
-        key,
-        direction,
-        missing,
-    })
+    Ok(OrderBy { key, direction, missing })
 }
 
 /// Too large a limit is coerced, as documented; everything else odd about it is refused.
 fn limit(json: &Json) -> Result<u32> {
     match json {
-        Json::Int(0) => Err(Error::new(
-            "",
-            "must be at least 1; leave it out for the default",
-        )),
-        Json::Int(v @ 1..) => {
-            Ok(u32::try_from(*v).map_or(limits::PAGE_LIMIT, |v| v.min(limits::PAGE_LIMIT)))
-        }
+        Json::Int(0) => Err(Error::new("", "must be at least 1; leave it out for the default")),
+        Json::Int(v @ 1..) => Ok(u32::try_from(*v).map_or(limits::PAGE_LIMIT, |v| v.min(limits::PAGE_LIMIT))),
         Json::Uint(_) => Ok(limits::PAGE_LIMIT),
         _ => Err(mismatch(json, "a positive integer")),
     }
@@ -237,45 +201,25 @@ fn pick(json: &Json) -> Result<Pick> {
             };
             let within = |error: Error| error.within(name);
             let [(field, json)] = object(json, &["cursor"]).map_err(within)? else {
-                return Err(within(Error::new(
-                    "",
-                    "name the cursor: {\"cursor\": \"<name>\"}",
-                )));
+                return Err(within(Error::new("", "name the cursor: {\"cursor\": \"<name>\"}")));
             };
             let cursor = string(json).map_err(|error| within(error.within(field)))?;
-            Ok(Pick::RoundRobin {
-                cursor: cursor.into(),
-            })
+            Ok(Pick::RoundRobin { cursor: cursor.into() })
         }
-        _ => Err(mismatch(
-            json,
-            "\"random\" or {\"round_robin\": {\"cursor\": \"<name>\"}}",
-        )),
+        _ => Err(mismatch(json, "\"random\" or {\"round_robin\": {\"cursor\": \"<name>\"}}")),
     }
 }
 
 fn boolean(json: &Json) -> Result<bool> {
-    if let Json::Bool(v) = json {
-        Ok(*v)
-    } else {
-        Err(mismatch(json, "true or false"))
-    }
+    if let Json::Bool(v) = json { Ok(*v) } else { Err(mismatch(json, "true or false")) }
 }
 
 fn string(json: &Json) -> Result<&str> {
-    if let Json::String(v) = json {
-        Ok(v)
-    } else {
-        Err(mismatch(json, "a string"))
-    }
+    if let Json::String(v) = json { Ok(v) } else { Err(mismatch(json, "a string")) }
 }
 
 fn number(json: &Json) -> Result<u32> {
-    let number = if let Json::Int(v) = json {
-        u32::try_from(*v).ok()
-    } else {
-        None
-    };
+    let number = if let Json::Int(v) = json { u32::try_from(*v).ok() } else { None };
     number.ok_or_else(|| mismatch(json, "an integer from 0 to 4294967295"))
 }
 
@@ -284,36 +228,22 @@ fn list<T>(json: &Json, most: usize, read: impl Fn(&Json) -> Result<T>) -> Resul
         return Err(mismatch(json, "a list"));
     };
     if list.is_empty() {
-        return Err(Error::new(
-            "",
-            "an empty list has no meaning here; leave the field out",
-        ));
+        return Err(Error::new("", "an empty list has no meaning here; leave the field out"));
     }
     if list.len() > most {
-        return Err(Error::new(
-            "",
-            format!("at most {most} fit; this has {}", list.len()),
-        ));
+        return Err(Error::new("", format!("at most {most} fit; this has {}", list.len())));
     }
     let items = list.iter().enumerate();
-    items
-        .map(|(at, json)| read(json).map_err(|error| error.within(&format!("[{at}]"))))
-        .collect()
+    items.map(|(at, json)| read(json).map_err(|error| error.within(&format!("[{at}]")))).collect()
 }
 
 /// The fields of an object, each of which must be allowed.
 fn object<'j>(json: &'j Json, allowed: &[&str]) -> Result<&'j [(String, Json)]> {
     let fields = entries(json, "an object")?;
-    if let Some((name, _)) = fields
-        .iter()
-        .find(|(name, _)| !allowed.contains(&name.as_str()))
-    {
+    if let Some((name, _)) = fields.iter().find(|(name, _)| !allowed.contains(&name.as_str())) {
         let name: String = name.chars().take(40).collect();
         let allowed = allowed.join(", ");
-        return Err(Error::new(
-            "",
-            format!("unknown field {name:?}; the fields are {allowed}"),
-        ));
+        return Err(Error::new("", format!("unknown field {name:?}; the fields are {allowed}")));
     }
     Ok(fields)
 }
@@ -325,10 +255,7 @@ fn entries<'j>(json: &'j Json, expected: &str) -> Result<&'j [(String, Json)]> {
     };
     if fields.len() > limits::QUERY_TERMS {
         let most = limits::QUERY_TERMS;
-        return Err(Error::new(
-            "",
-            format!("at most {most} keys; this has {}", fields.len()),
-        ));
+        return Err(Error::new("", format!("at most {most} keys; this has {}", fields.len())));
     }
     for (at, (name, _)) in fields.iter().enumerate() {
         if fields[..at].iter().any(|(before, _)| before == name) {
@@ -339,8 +266,5 @@ fn entries<'j>(json: &'j Json, expected: &str) -> Result<&'j [(String, Json)]> {
 }
 
 fn mismatch(json: &Json, expected: &str) -> Error {
-    Error::new(
-        "",
-        format!("expected {expected}, found {}", json.describe()),
-    )
+    Error::new("", format!("expected {expected}, found {}", json.describe()))
 }

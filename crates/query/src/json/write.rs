@@ -80,9 +80,7 @@ impl<'a> From<&'a Query> for QueryOut<'a> {
         Self {
             filter: FilterOut::from(&query.filter),
             ids: query.ids.as_deref(),
-            key_count: query
-                .key_count
-                .map(|KeyCount { min, max }| KeyCountOut { min, max }),
+            key_count: query.key_count.map(|KeyCount { min, max }| KeyCountOut { min, max }),
             matching: query.matching.as_ref(),
             order_by: query.order_by.iter().map(OrderByOut::from).collect(),
             limit: (query.limit != limits::PAGE_LIMIT_DEFAULT).then_some(query.limit),
@@ -100,12 +98,7 @@ impl<'a> From<&'a Filter> for FilterOut<'a> {
             Filter::And(parts) => parts.as_slice(),
             other => std::slice::from_ref(other),
         };
-        let mut out = Self {
-            terms: TermsOut(Vec::new()),
-            and: Vec::new(),
-            or: Vec::new(),
-            not: None,
-        };
+        let mut out = Self { terms: TermsOut(Vec::new()), and: Vec::new(), or: Vec::new(), not: None };
         // Reading takes `where`, `and`, `or`, `not` in this order. What does not fit into it goes
         // into `and`, whose order is kept.
         let fitting = parts.iter().take_while(|part| out.terms.push(part)).count();
@@ -165,12 +158,9 @@ impl Serialize for OpsOut<'_, '_> {
 impl Serialize for OperandOut<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            Op::Eq(value)
-            | Op::Ne(value)
-            | Op::Lt(value)
-            | Op::Lte(value)
-            | Op::Gt(value)
-            | Op::Gte(value) => value.serialize(serializer),
+            Op::Eq(value) | Op::Ne(value) | Op::Lt(value) | Op::Lte(value) | Op::Gt(value) | Op::Gte(value) => {
+                value.serialize(serializer)
+            }
             Op::In(list) => list.serialize(serializer),
             Op::Prefix(prefix) => prefix.serialize(serializer),
             Op::Exists(present) => present.serialize(serializer),

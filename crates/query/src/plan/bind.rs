@@ -51,20 +51,13 @@ pub(crate) enum Bound<'a> {
 
 impl Index {
     /// Binds everything that `compiled` asks for, and `restrict`.
-    pub(crate) fn bind<'a>(
-        &'a self,
-        compiled: &'a Compiled,
-        restrict: Option<&'a RoaringBitmap>,
-    ) -> Bound<'a> {
+    pub(crate) fn bind<'a>(&'a self, compiled: &'a Compiled, restrict: Option<&'a RoaringBitmap>) -> Bound<'a> {
         let mut parts = Vec::new();
         if let Some(restrict) = restrict {
             parts.push(Bound::Docs(Cow::Borrowed(restrict), "restriction"));
         }
         if let Some(ids) = &compiled.ids {
-            let docs = ids
-                .iter()
-                .filter_map(|id| self.find(id.to_u128()))
-                .collect();
+            let docs = ids.iter().filter_map(|id| self.find(id.to_u128())).collect();
             parts.push(Bound::Docs(Cow::Owned(docs), "ids"));
         }
         if let Some(count) = compiled.key_count {
@@ -74,10 +67,7 @@ impl Index {
             (Some(probe), Some(patterns)) => {
                 let mut docs = Vec::new();
                 patterns.matches(probe, &self.names, &mut docs);
-                parts.push(Bound::Docs(
-                    Cow::Owned(docs.into_iter().collect()),
-                    "matching",
-                ));
+                parts.push(Bound::Docs(Cow::Owned(docs.into_iter().collect()), "matching"));
             }
             (Some(probe), None) => parts.push(Bound::Matching(probe)),
             (None, _) => {}
@@ -95,14 +85,8 @@ impl Index {
 
     fn bind_node<'a>(&'a self, node: &'a Node, numbered: bool) -> Bound<'a> {
         match node {
-            Node::All(parts) => all(parts
-                .iter()
-                .map(|part| self.bind_node(part, numbered))
-                .collect()),
-            Node::Any(parts) => any(parts
-                .iter()
-                .map(|part| self.bind_node(part, numbered))
-                .collect()),
+            Node::All(parts) => all(parts.iter().map(|part| self.bind_node(part, numbered)).collect()),
+            Node::Any(parts) => any(parts.iter().map(|part| self.bind_node(part, numbered)).collect()),
             Node::Not(part) => match self.bind_node(part, numbered) {
                 Bound::Const(holds) => Bound::Const(!holds),
                 part => Bound::Not(Box::new(part)),
@@ -120,21 +104,13 @@ impl Index {
 
     /// A key's number: the one in the condition if it still holds.
     pub(crate) fn number(&self, key: &KeyRef, numbered: bool) -> Option<u32> {
-        if numbered {
-            key.number
-        } else {
-            self.names.key(key.key.as_str())
-        }
+        if numbered { key.number } else { self.names.key(key.key.as_str()) }
     }
 
     fn bind_test<'a>(&'a self, key: u32, test: &'a Test) -> Bound<'a> {
         let of_key = &self.names.keys[key].payload;
         if test.is_any() {
-            return Bound::Range {
-                key,
-                test,
-                rows: of_key.len as usize,
-            };
+            return Bound::Range { key, test, rows: of_key.len as usize };
         }
         let most = TERMS_LISTED.max(test.ranges.len() * TERMS_LISTED_PER_RANGE);
         let spans: Vec<(usize, usize)> = test
@@ -144,14 +120,7 @@ impl Index {
                 let rank = |bytes: &[u8]| of_key.values.rank(bytes, &self.names.terms);
                 let start = rank(&range.start);
                 // Most ranges of an `in` have no term or one: the second descent is spared.
-                (
-                    start,
-                    if range.end == [0xFF] {
-                        of_key.values.len()
-                    } else {
-                        rank(&range.end)
-                    },
-                )
+                (start, if range.end == [0xFF] { of_key.values.len() } else { rank(&range.end) })
             })
             .collect();
         let count: usize = spans.iter().map(|(start, end)| end - start).sum();
@@ -161,11 +130,7 @@ impl Index {
         if count <= most {
             return self.list_terms(key, test);
         }
-        Bound::Range {
-            key,
-            test,
-            rows: self.guess_rows(key, &spans, count),
-        }
+        Bound::Range { key, test, rows: self.guess_rows(key, &spans, count) }
     }
 
     fn list_terms<'a>(&'a self, key: u32, test: &'a Test) -> Bound<'a> {
@@ -175,16 +140,7 @@ impl Index {
             terms.push(term);
         });
         terms.sort_unstable();
-        if terms.is_empty() {
-            Bound::Const(false)
-        } else {
-            Bound::Terms {
-                key,
-                terms,
-                rows,
-                test,
-            }
-        }
+        if terms.is_empty() { Bound::Const(false) } else { Bound::Terms { key, terms, rows, test } }
     }
 
     /// Guesses the documents of many terms from a few, evenly spread.
@@ -240,13 +196,11 @@ impl Index {
             Bound::Not(part) => !self.holds_for(part, doc, document),
             Bound::Terms { key, terms, .. } => match terms[..] {
                 [term] => self.terms_of(document).contains(&term),
-                _ => self
-                    .term_of(document, *key)
-                    .is_some_and(|term| terms.binary_search(&term).is_ok()),
+                _ => self.term_of(document, *key).is_some_and(|term| terms.binary_search(&term).is_ok()),
             },
-            Bound::Range { key, test, .. } => self.term_of(document, *key).is_some_and(|term| {
-                test.is_any() || test.passes(self.names.terms[term].value.as_slice())
-            }),
+            Bound::Range { key, test, .. } => self
+                .term_of(document, *key)
+                .is_some_and(|term| test.is_any() || test.passes(self.names.terms[term].value.as_slice())),
             Bound::Absent { key } => self.term_of(document, *key).is_none(),
             Bound::KeyCount(count) => count.contains(document.user.into()),
             Bound::Docs(docs, _) => docs.contains(doc),
@@ -256,14 +210,12 @@ impl Index {
 
     /// Whether a document's own pairs are all in `probe`, equal or `any`.
     pub(crate) fn pattern_matches(&self, document: &Document, probe: &KeyValues) -> bool {
-        self.terms_of(document)[..usize::from(document.own)]
-            .iter()
-            .all(|&term| {
-                let term = &self.names.terms[term];
-                let wanted = term.value.as_slice();
-                let found = probe.get_encoded(&self.names.keys[term.key].name);
-                found.is_some_and(|value| wanted == ENCODED_ANY || wanted == value)
-            })
+        self.terms_of(document)[..usize::from(document.own)].iter().all(|&term| {
+            let term = &self.names.terms[term];
+            let wanted = term.value.as_slice();
+            let found = probe.get_encoded(&self.names.keys[term.key].name);
+            found.is_some_and(|value| wanted == ENCODED_ANY || wanted == value)
+        })
     }
 
     /// About which part of all documents it holds for, taking parts as independent.
@@ -272,12 +224,7 @@ impl Index {
         match bound {
             Bound::Const(holds) => f64::from(u8::from(*holds)),
             Bound::All(parts) => parts.iter().map(|part| self.share(part)).product(),
-            Bound::Any(parts) => {
-                1.0 - parts
-                    .iter()
-                    .map(|part| 1.0 - self.share(part))
-                    .product::<f64>()
-            }
+            Bound::Any(parts) => 1.0 - parts.iter().map(|part| 1.0 - self.share(part)).product::<f64>(),
             Bound::Not(part) => 1.0 - self.share(part),
             Bound::Terms { rows, .. } | Bound::Range { rows, .. } => *rows as f64 / all,
             Bound::Absent { key } => 1.0 - f64::from(self.names.keys[*key].payload.len) / all,
@@ -289,15 +236,12 @@ impl Index {
     }
 
     pub(crate) fn key_count_rows(&self, count: KeyCount) -> usize {
-        self.key_count_sets(count)
-            .map(|docs| docs.len() as usize)
-            .sum()
+        self.key_count_sets(count).map(|docs| docs.len() as usize).sum()
     }
 
     pub(crate) fn key_count_sets(&self, count: KeyCount) -> impl Iterator<Item = &RoaringBitmap> {
         let sets = self.by_key_count.iter().enumerate();
-        sets.filter(move |(len, _)| count.contains(*len))
-            .map(|(_, docs)| docs)
+        sets.filter(move |(len, _)| count.contains(*len)).map(|(_, docs)| docs)
     }
 }
 

@@ -54,10 +54,7 @@ impl Compiled {
         let compile = Compile { number: &number };
         let mut parts = vec![compile.filter(&query.filter)];
         // A document that the order excludes does not match.
-        let excluding = query
-            .order_by
-            .iter()
-            .filter(|order| order.missing == Missing::Exclude);
+        let excluding = query.order_by.iter().filter(|order| order.missing == Missing::Exclude);
         parts.extend(excluding.map(|order| Node::Present(compile.key(&order.key), Test::any())));
         let ids = query.ids.as_ref().map(|ids| {
             let mut ids = ids.clone();
@@ -65,13 +62,7 @@ impl Compiled {
             ids.dedup();
             ids
         });
-        Self {
-            root: all(parts),
-            ids,
-            key_count: query.key_count,
-            matching: query.matching.clone(),
-            key_epoch,
-        }
+        Self { root: all(parts), ids, key_count: query.key_count, matching: query.matching.clone(), key_epoch }
     }
 }
 
@@ -81,10 +72,7 @@ struct Compile<'a, F> {
 
 impl<F: Fn(&str) -> Option<u32>> Compile<'_, F> {
     fn key(&self, key: &Key) -> KeyRef {
-        KeyRef {
-            key: key.clone(),
-            number: (self.number)(key.as_str()),
-        }
+        KeyRef { key: key.clone(), number: (self.number)(key.as_str()) }
     }
 
     fn filter(&self, filter: &Filter) -> Node {
@@ -97,21 +85,14 @@ impl<F: Fn(&str) -> Option<u32>> Compile<'_, F> {
                 Node::Any(parts) if parts.is_empty() => Node::All(Vec::new()),
                 inner => Node::Not(Box::new(inner)),
             },
-            Filter::Term {
-                key,
-                op: Op::Exists(false),
-            } => Node::Absent(self.key(key)),
+            Filter::Term { key, op: Op::Exists(false) } => Node::Absent(self.key(key)),
             Filter::Term { key, op } => present(self.key(key), Test::of(op)),
         }
     }
 }
 
 fn present(key: KeyRef, test: Test) -> Node {
-    if test.ranges.is_empty() {
-        Node::Any(Vec::new())
-    } else {
-        Node::Present(key, test)
-    }
+    if test.ranges.is_empty() { Node::Any(Vec::new()) } else { Node::Present(key, test) }
 }
 
 /// All of them, with the tests of one key made one.
@@ -123,9 +104,8 @@ fn all(parts: Vec<Node>) -> Node {
             Node::All(inner) => pending.extend(inner.into_iter().rev()),
             Node::Any(inner) if inner.is_empty() => return Node::Any(inner),
             Node::Present(key, test) => {
-                let same = flat.iter().position(
-                    |other| matches!(other, Node::Present(other, _) if other.key == key.key),
-                );
+                let same =
+                    flat.iter().position(|other| matches!(other, Node::Present(other, _) if other.key == key.key));
                 let part = match same.map(|at| flat.swap_remove(at)) {
                     Some(Node::Present(_, other)) => present(key, test.and(&other)),
                     _ => Node::Present(key, test),
@@ -138,11 +118,7 @@ fn all(parts: Vec<Node>) -> Node {
             other => flat.push(other),
         }
     }
-    if flat.len() == 1 {
-        flat.swap_remove(0)
-    } else {
-        Node::All(flat)
-    }
+    if flat.len() == 1 { flat.swap_remove(0) } else { Node::All(flat) }
 }
 
 fn any(parts: Vec<Node>) -> Node {
@@ -154,23 +130,13 @@ fn any(parts: Vec<Node>) -> Node {
             other => flat.push(other),
         }
     }
-    if flat.len() == 1 {
-        flat.swap_remove(0)
-    } else {
-        Node::Any(flat)
-    }
+    if flat.len() == 1 { flat.swap_remove(0) } else { Node::Any(flat) }
 }
 
 impl Test {
     /// Passes every value.
     pub(crate) fn any() -> Self {
-        Self {
-            ranges: vec![ByteRange {
-                start: Vec::new(),
-                end: vec![END],
-            }],
-            types: None,
-        }
+        Self { ranges: vec![ByteRange { start: Vec::new(), end: vec![END] }], types: None }
     }
 
     pub(crate) fn is_any(&self) -> bool {
@@ -181,17 +147,14 @@ impl Test {
     }
 
     pub(crate) fn passes(&self, value: &[u8]) -> bool {
-        let after = self
-            .ranges
-            .partition_point(|range| range.start.as_slice() <= value);
+        let after = self.ranges.partition_point(|range| range.start.as_slice() <= value);
         let inside = after > 0 && value < self.ranges[after - 1].end.as_slice();
         inside && self.passes_type(value)
     }
 
     pub(crate) fn passes_type(&self, value: &[u8]) -> bool {
-        self.types.is_none_or(|types| {
-            willow_model::encoding::encoded_type(value).is_some_and(|found| types.contains(found))
-        })
+        self.types
+            .is_none_or(|types| willow_model::encoding::encoded_type(value).is_some_and(|found| types.contains(found)))
     }
 
     fn of(op: &Op) -> Self {
@@ -200,24 +163,15 @@ impl Test {
             Op::Ne(value) => {
                 let ByteRange { start, end } = value.as_ref().equal_range();
                 return Self::new(vec![
-                    ByteRange {
-                        start: Vec::new(),
-                        end: start,
-                    },
-                    ByteRange {
-                        start: end,
-                        end: vec![END],
-                    },
+                    ByteRange { start: Vec::new(), end: start },
+                    ByteRange { start: end, end: vec![END] },
                 ]);
             }
             Op::Lt(value) => vec![value.as_ref().less_range()],
             Op::Lte(value) => vec![value.as_ref().less_or_equal_range()],
             Op::Gt(value) => vec![value.as_ref().greater_range()],
             Op::Gte(value) => vec![value.as_ref().greater_or_equal_range()],
-            Op::In(values) => values
-                .iter()
-                .map(|value| value.as_ref().equal_range())
-                .collect(),
+            Op::In(values) => values.iter().map(|value| value.as_ref().equal_range()).collect(),
             Op::Prefix(prefix) => vec![ByteRange::string_prefix(prefix)],
             Op::Exists(_) => return Self::any(),
             Op::IsAny => vec![Class::Any.range()],
@@ -231,13 +185,9 @@ impl Test {
         classes.dedup();
         let ranges = classes.iter().map(|class| class.range()).collect();
         // Only numbers of one type are no range of encodings.
-        let narrowed = ValueType::ALL
-            .into_iter()
-            .any(|found| classes.contains(&found.class()) && !types.contains(found));
-        Self {
-            types: narrowed.then_some(types),
-            ..Self::new(ranges)
-        }
+        let narrowed =
+            ValueType::ALL.into_iter().any(|found| classes.contains(&found.class()) && !types.contains(found));
+        Self { types: narrowed.then_some(types), ..Self::new(ranges) }
     }
 
     fn new(mut ranges: Vec<ByteRange>) -> Self {
@@ -250,18 +200,12 @@ impl Test {
             }
             touching
         });
-        Self {
-            ranges,
-            types: None,
-        }
+        Self { ranges, types: None }
     }
 
     fn and(&self, other: &Self) -> Self {
         let mut ranges = Vec::new();
-        let (mut left, mut right) = (
-            self.ranges.iter().peekable(),
-            other.ranges.iter().peekable(),
-        );
+        let (mut left, mut right) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
         while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
             let start = a.start.as_slice().max(&b.start).to_vec();
             let end = a.end.as_slice().min(&b.end).to_vec();
@@ -337,13 +281,8 @@ mod tests {
             for b in &ops {
                 let both = Test::of(a).and(&Test::of(b));
                 for value in &values {
-                    let expected =
-                        a.matches(Some(value.as_ref())) && b.matches(Some(value.as_ref()));
-                    assert_eq!(
-                        both.passes(&value.encode()),
-                        expected,
-                        "{a:?} and {b:?} of {value:?}"
-                    );
+                    let expected = a.matches(Some(value.as_ref())) && b.matches(Some(value.as_ref()));
+                    assert_eq!(both.passes(&value.encode()), expected, "{a:?} and {b:?} of {value:?}");
                 }
             }
         }
@@ -351,10 +290,7 @@ mod tests {
 
     #[test]
     fn what_cannot_hold_is_empty() {
-        let never = Filter::and([
-            term("a", Op::Lt(1_u8.into())),
-            term("a", Op::Gt(1_u8.into())),
-        ]);
+        let never = Filter::and([term("a", Op::Lt(1_u8.into())), term("a", Op::Gt(1_u8.into()))]);
         assert!(matches!(compile(never.clone()), Node::Any(parts) if parts.is_empty()));
         let always = Filter::or([term("b", Op::IsAny), Filter::not(never)]);
         assert!(matches!(compile(always), Node::All(parts) if parts.is_empty()));

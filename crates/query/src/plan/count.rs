@@ -23,10 +23,7 @@ impl Index {
     /// candidates, whichever is least work. Past the budget it estimates.
     pub(crate) fn count(&self, bound: &Bound<'_>, budget: usize) -> Count {
         if let Some(value) = self.known_count(bound) {
-            return Count {
-                value: value as u64,
-                exact: true,
-            };
+            return Count { value: value as u64, exact: true };
         }
         let driver = self.driver(bound);
         // Counting an intersection makes no new bitmap: a sixteenth of the work, measured.
@@ -34,16 +31,11 @@ impl Index {
         if bitmap_rows.min(driver.rows) > budget {
             return self.estimate(bound);
         }
-        let value = match self
-            .bitmap_count(bound)
-            .filter(|_| bitmap_rows <= driver.rows)
-        {
+        let value = match self.bitmap_count(bound).filter(|_| bitmap_rows <= driver.rows) {
             Some(value) => value,
             None => {
                 let docs = self.collect(&driver);
-                docs.into_iter()
-                    .filter(|&doc| self.holds(bound, doc))
-                    .count() as u64
+                docs.into_iter().filter(|&doc| self.holds(bound, doc)).count() as u64
             }
         };
         Count { value, exact: true }
@@ -59,11 +51,7 @@ impl Index {
             Bound::Absent { key } => self.len() - self.names.keys[*key].payload.len as usize,
             Bound::KeyCount(count) => self.key_count_rows(*count),
             Bound::Not(part) => self.len() - self.known_count(part)?,
-            Bound::All(_)
-            | Bound::Any(_)
-            | Bound::Range { .. }
-            | Bound::Docs(..)
-            | Bound::Matching(_) => return None,
+            Bound::All(_) | Bound::Any(_) | Bound::Range { .. } | Bound::Docs(..) | Bound::Matching(_) => return None,
         })
     }
 
@@ -85,9 +73,6 @@ impl Index {
             let doc = self.draw(&pool, rng.below(size.max(1) as u64) as usize);
             hits += u64::from(doc.is_some_and(|doc| self.contains(doc) && self.holds(bound, doc)));
         }
-        Count {
-            value: (size as u128 * u128::from(hits) / SAMPLE as u128) as u64,
-            exact: false,
-        }
+        Count { value: (size as u128 * u128::from(hits) / SAMPLE as u128) as u64, exact: false }
     }
 }

@@ -49,11 +49,7 @@ impl Index {
     /// The cheapest way to enumerate a superset of what a condition holds for.
     pub(crate) fn driver<'b>(&self, bound: &'b Bound<'b>) -> Driver<'b> {
         let all = self.len();
-        let exact = |set, rows| Driver {
-            set,
-            rows,
-            exact: true,
-        };
+        let exact = |set, rows| Driver { set, rows, exact: true };
         match bound {
             Bound::Const(false) => exact(Set::Nothing, 0),
             Bound::Const(true) => exact(Set::Everything, all),
@@ -65,28 +61,16 @@ impl Index {
             }
             Bound::KeyCount(count) => exact(Set::KeyCount(*count), self.key_count_rows(*count)),
             Bound::Docs(docs, name) => exact(Set::Docs(docs, name), docs.len() as usize),
-            Bound::Matching(_) => Driver {
-                set: Set::Everything,
-                rows: all,
-                exact: false,
-            },
+            Bound::Matching(_) => Driver { set: Set::Everything, rows: all, exact: false },
             Bound::Not(part) => self.except(part),
             Bound::Any(parts) => {
                 let parts: Vec<_> = parts.iter().map(|part| self.driver(part)).collect();
                 let rows = parts.iter().map(|part| part.rows).sum::<usize>();
                 let exact = parts.iter().all(|part| part.exact);
                 if rows >= all {
-                    Driver {
-                        set: Set::Everything,
-                        rows: all,
-                        exact: false,
-                    }
+                    Driver { set: Set::Everything, rows: all, exact: false }
                 } else {
-                    Driver {
-                        set: Set::Union(parts),
-                        rows,
-                        exact,
-                    }
+                    Driver { set: Set::Union(parts), rows, exact }
                 }
             }
             Bound::All(parts) => self.intersection(parts),
@@ -97,16 +81,10 @@ impl Index {
         let all = self.len();
         let matching = ((1.0 - self.share(part)) * all as f64) as usize;
         match self.bitmap_rows(part) {
-            Some(rows) if rows + matching < all => Driver {
-                set: Set::Except(part),
-                rows: rows + matching + all / 512,
-                exact: true,
-            },
-            _ => Driver {
-                set: Set::Everything,
-                rows: all,
-                exact: false,
-            },
+            Some(rows) if rows + matching < all => {
+                Driver { set: Set::Except(part), rows: rows + matching + all / 512, exact: true }
+            }
+            _ => Driver { set: Set::Everything, rows: all, exact: false },
         }
     }
 
@@ -115,16 +93,9 @@ impl Index {
         let drivers = parts.iter().map(|part| self.driver(part));
         let best = drivers.min_by_key(|driver| driver.rows);
         let Some(best) = best else {
-            return Driver {
-                set: Set::Everything,
-                rows: self.len(),
-                exact: true,
-            };
+            return Driver { set: Set::Everything, rows: self.len(), exact: true };
         };
-        let best = Driver {
-            exact: false,
-            ..best
-        };
+        let best = Driver { exact: false, ..best };
         if best.rows < INTERSECT_MIN {
             return best;
         }
@@ -134,21 +105,13 @@ impl Index {
             .filter(|(rows, _)| *rows < best.rows)
             .collect();
         cheap.sort_by_key(|(rows, _)| *rows);
-        let left = cheap
-            .iter()
-            .map(|(_, part)| self.share(part))
-            .product::<f64>()
-            * self.len() as f64;
+        let left = cheap.iter().map(|(_, part)| self.share(part)).product::<f64>() * self.len() as f64;
         let rows = cheap.iter().map(|(rows, _)| rows).sum::<usize>() + left as usize;
         if cheap.len() < 2 || rows >= best.rows {
             return best;
         }
         let exact = cheap.len() == parts.len();
-        Driver {
-            set: Set::Intersection(cheap.into_iter().map(|(_, part)| part).collect()),
-            rows,
-            exact,
-        }
+        Driver { set: Set::Intersection(cheap.into_iter().map(|(_, part)| part).collect()), rows, exact }
     }
 
     /// What making a bitmap of a condition costs, in rows; `None` if it cannot be made
@@ -160,12 +123,7 @@ impl Index {
                 .iter()
                 .map(|&term| {
                     let posting = &self.names.terms[term].payload;
-                    posting.len()
-                        / if posting.bits().is_some() {
-                            BITMAP_DOCS_PER_ROW
-                        } else {
-                            1
-                        }
+                    posting.len() / if posting.bits().is_some() { BITMAP_DOCS_PER_ROW } else { 1 }
                 })
                 .sum(),
             Bound::Range { key, test, rows } if test.is_any() => {
@@ -177,10 +135,9 @@ impl Index {
             Bound::KeyCount(count) => self.key_count_rows(*count) / BITMAP_DOCS_PER_ROW,
             Bound::Docs(docs, _) => docs.len() as usize / BITMAP_DOCS_PER_ROW,
             Bound::Not(part) => self.bitmap_rows(part)? + self.len() / BITMAP_DOCS_PER_ROW,
-            Bound::All(parts) | Bound::Any(parts) => parts
-                .iter()
-                .map(|part| self.bitmap_rows(part))
-                .sum::<Option<usize>>()?,
+            Bound::All(parts) | Bound::Any(parts) => {
+                parts.iter().map(|part| self.bitmap_rows(part)).sum::<Option<usize>>()?
+            }
             Bound::Matching(_) => return None,
         })
     }
@@ -197,21 +154,16 @@ impl Index {
                 },
                 _ => Cow::Owned(self.term_bitmap(terms)),
             },
-            Bound::Range { key, test, .. } if test.is_any() => {
-                Cow::Borrowed(&self.names.keys[*key].payload.documents)
-            }
+            Bound::Range { key, test, .. } if test.is_any() => Cow::Borrowed(&self.names.keys[*key].payload.documents),
             Bound::Range { key, test, .. } => {
                 let mut terms = Vec::new();
                 self.each_term(*key, test, |term| terms.push(term));
                 Cow::Owned(self.term_bitmap(&terms))
             }
-            Bound::Absent { key } => {
-                Cow::Owned(&self.all - &self.names.keys[*key].payload.documents)
+            Bound::Absent { key } => Cow::Owned(&self.all - &self.names.keys[*key].payload.documents),
+            Bound::KeyCount(count) => {
+                Cow::Owned(self.key_count_sets(*count).fold(RoaringBitmap::new(), |all, docs| all | docs))
             }
-            Bound::KeyCount(count) => Cow::Owned(
-                self.key_count_sets(*count)
-                    .fold(RoaringBitmap::new(), |all, docs| all | docs),
-            ),
             Bound::Docs(docs, _) => Cow::Owned(&**docs & &self.all),
             Bound::Not(part) => Cow::Owned(&self.all - &*self.bitmap(part)?),
             Bound::Any(parts) => {
@@ -228,10 +180,7 @@ impl Index {
 
     /// The documents in all of them, smallest first.
     fn intersect(&self, parts: &[&Bound<'_>]) -> Option<RoaringBitmap> {
-        let mut sets = parts
-            .iter()
-            .map(|part| self.bitmap(part))
-            .collect::<Option<Vec<_>>>()?;
+        let mut sets = parts.iter().map(|part| self.bitmap(part)).collect::<Option<Vec<_>>>()?;
         sets.sort_by_key(|set| set.len());
         let mut sets = sets.into_iter();
         let first = sets.next()?;

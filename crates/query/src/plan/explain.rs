@@ -56,23 +56,14 @@ pub struct Condition {
 impl Index {
     /// Describes the conditions that all must hold.
     pub(crate) fn conditions(&self, bound: &Bound<'_>) -> Vec<Condition> {
-        let parts = bound
-            .conjuncts()
-            .iter()
-            .filter(|part| !matches!(part, Bound::Const(true)));
+        let parts = bound.conjuncts().iter().filter(|part| !matches!(part, Bound::Const(true)));
         parts
             .map(|part| {
                 let driver = self.driver(part);
                 let rows = (self.share(part) * self.len() as f64).round() as u64;
-                let exact = !matches!(
-                    part,
-                    Bound::All(_) | Bound::Any(_) | Bound::Not(_) | Bound::Matching(_)
-                ) && !matches!(part, Bound::Range { test, .. } if !test.is_any());
-                Condition {
-                    index: self.driver_name(&driver),
-                    rows,
-                    exact,
-                }
+                let exact = !matches!(part, Bound::All(_) | Bound::Any(_) | Bound::Not(_) | Bound::Matching(_))
+                    && !matches!(part, Bound::Range { test, .. } if !test.is_any());
+                Condition { index: self.driver_name(&driver), rows, exact }
             })
             .collect()
     }
@@ -85,11 +76,7 @@ impl Index {
             Set::Everything => "all by id".to_owned(),
             Set::Term(term) => format!("value of {}", key(self.names.terms[*term].key)),
             Set::Terms(terms) => match terms.first() {
-                Some(term) => format!(
-                    "{} value(s) of {}",
-                    terms.len(),
-                    key(self.names.terms[*term].key)
-                ),
+                Some(term) => format!("{} value(s) of {}", terms.len(), key(self.names.terms[*term].key)),
                 None => "nothing can match".to_owned(),
             },
             Set::Range { key: of, test } if test.is_any() => format!("presence of {}", key(*of)),
@@ -103,10 +90,7 @@ impl Index {
             }
             Set::Except(_) => "all but a bitmap".to_owned(),
             Set::Intersection(parts) => {
-                let names: Vec<_> = parts
-                    .iter()
-                    .map(|part| self.driver_name(&self.driver(part)))
-                    .collect();
+                let names: Vec<_> = parts.iter().map(|part| self.driver_name(&self.driver(part))).collect();
                 format!("intersection of ({})", names.join(", "))
             }
         }
@@ -118,11 +102,7 @@ pub(crate) fn order_name(order_by: &[OrderBy]) -> String {
     let mut names: Vec<String> = order_by
         .iter()
         .map(|order| {
-            let direction = if order.direction == Direction::Asc {
-                "asc"
-            } else {
-                "desc"
-            };
+            let direction = if order.direction == Direction::Asc { "asc" } else { "desc" };
             format!("{} {direction}", order.key)
         })
         .collect();

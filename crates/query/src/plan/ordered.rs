@@ -127,16 +127,10 @@ impl Index {
     pub fn position(&self, doc: u32, order_by: &[OrderBy]) -> Position {
         let document = &self.documents[doc];
         let values = order_by.iter().map(|order| {
-            let term = self
-                .names
-                .key(order.key.as_str())
-                .and_then(|key| self.term_of(document, key))?;
+            let term = self.names.key(order.key.as_str()).and_then(|key| self.term_of(document, key))?;
             Some(self.names.terms[term].value.as_slice().into())
         });
-        Position {
-            values: values.collect(),
-            id: Id::from_u128(document.id),
-        }
+        Position { values: values.collect(), id: Id::from_u128(document.id) }
     }
 }
 
@@ -147,36 +141,17 @@ const fn prefer_sort(candidates: usize, walk: usize) -> bool {
 /// Rows to walk past until `want` matches are found among `rows`.
 fn rows_until(rows: usize, matches: f64, want: usize) -> usize {
     let want = want as f64;
-    if matches <= want {
-        rows
-    } else {
-        (rows as f64 * want / matches) as usize + 1
-    }
+    if matches <= want { rows } else { (rows as f64 * want / matches) as usize + 1 }
 }
 
 impl<'a> Search<'a> {
     fn new(index: &'a Index, task: Task<'a>) -> Self {
-        let Task {
-            bound,
-            order_by,
-            after,
-            want,
-            budget,
-        } = task;
+        let Task { bound, order_by, after, want, budget } = task;
         let levels = order_by.iter().map(|order| {
             let key = index.names.key(order.key.as_str());
             let of_key = bound.conjuncts().iter().find_map(|part| match part {
-                Bound::Range {
-                    key: other,
-                    test,
-                    rows,
-                } if Some(*other) == key => Some((*test, *rows)),
-                Bound::Terms {
-                    key: other,
-                    test,
-                    rows,
-                    ..
-                } if Some(*other) == key => Some((*test, *rows)),
+                Bound::Range { key: other, test, rows } if Some(*other) == key => Some((*test, *rows)),
+                Bound::Terms { key: other, test, rows, .. } if Some(*other) == key => Some((*test, *rows)),
                 _ => None,
             });
             let rows = match (of_key, key) {
@@ -186,12 +161,7 @@ impl<'a> Search<'a> {
                 }
                 (None, _) => index.len(),
             };
-            Level {
-                order,
-                key,
-                test: of_key.map(|(test, _)| test),
-                rows,
-            }
+            Level { order, key, test: of_key.map(|(test, _)| test), rows }
         });
         Self {
             index,
@@ -213,20 +183,8 @@ impl<'a> Search<'a> {
     }
 
     fn found(self, walked: bool, estimate: usize, stopped_at: Option<Position>) -> Found {
-        let Self {
-            out: docs,
-            sorted,
-            examined,
-            ..
-        } = self;
-        Found {
-            docs,
-            stopped_at,
-            walked,
-            sorted,
-            estimate,
-            examined,
-        }
+        let Self { out: docs, sorted, examined, .. } = self;
+        Found { docs, stopped_at, walked, sorted, estimate, examined }
     }
 
     /// The position up to which everything is dealt with. A document that was looked
@@ -242,10 +200,7 @@ impl<'a> Search<'a> {
             };
             value.map(Into::into)
         });
-        Some(Position {
-            values: values.collect(),
-            id: Id::from_u128(document.id),
-        })
+        Some(Position { values: values.collect(), id: Id::from_u128(document.id) })
     }
 
     fn missing_wanted(&self) -> usize {
@@ -257,9 +212,7 @@ impl<'a> Search<'a> {
         let matches = self.matches * self.scope_share();
         let rows = match self.levels.get(depth) {
             Some(level) => level.rows,
-            None => self
-                .id_source()
-                .map_or(self.index.len(), |posting| posting.len()),
+            None => self.id_source().map_or(self.index.len(), |posting| posting.len()),
         };
         rows_until(rows, matches, self.missing_wanted())
     }
@@ -275,9 +228,7 @@ impl<'a> Search<'a> {
 
     fn absent_rows(&self, scope: &Scope) -> usize {
         match *scope {
-            Scope::Absent(Some(key)) => {
-                self.index.len() - self.index.names.keys[key].payload.len as usize
-            }
+            Scope::Absent(Some(key)) => self.index.len() - self.index.names.keys[key].payload.len as usize,
             Scope::Term(_) | Scope::Absent(None) => self.index.len(),
         }
     }
@@ -286,19 +237,12 @@ impl<'a> Search<'a> {
     fn scope_driver(&self) -> Driver<'a> {
         let sets = self.scope.iter().map(|scope| match *scope {
             Scope::Term(term) => (Set::Term(term), self.index.names.terms[term].payload.len()),
-            Scope::Absent(Some(key)) => (
-                Set::Absent(key),
-                self.absent_rows(scope) + self.index.len() / 512,
-            ),
+            Scope::Absent(Some(key)) => (Set::Absent(key), self.absent_rows(scope) + self.index.len() / 512),
             Scope::Absent(None) => (Set::Everything, self.index.len()),
         });
         let least = sets.min_by_key(|(_, rows)| *rows);
         let (set, rows) = least.unwrap_or((Set::Everything, usize::MAX));
-        Driver {
-            set,
-            rows,
-            exact: false,
-        }
+        Driver { set, rows, exact: false }
     }
 
     /// Sorts all candidates after the position.
@@ -327,10 +271,7 @@ impl<'a> Search<'a> {
         }
         if self.examined >= self.limit() {
             // The group is dealt with, also its documents that do not match.
-            let in_scope = docs
-                .iter()
-                .copied()
-                .filter(|&doc| self.in_scope(&self.index.documents[doc]));
+            let in_scope = docs.iter().copied().filter(|&doc| self.in_scope(&self.index.documents[doc]));
             let last = in_scope.max_by(|&a, &b| self.compare(depth, a, b));
             // All of a group that is taken up may lie before the position: that is no
             // progress, and a page must make some.
@@ -343,8 +284,7 @@ impl<'a> Search<'a> {
 
     #[inline]
     fn passes(&self, doc: u32) -> bool {
-        self.index.holds(self.bound, doc)
-            && (self.scope.is_empty() || self.in_scope(&self.index.documents[doc]))
+        self.index.holds(self.bound, doc) && (self.scope.is_empty() || self.in_scope(&self.index.documents[doc]))
     }
 
     fn in_scope(&self, document: &Document) -> bool {
@@ -366,35 +306,17 @@ impl<'a> Search<'a> {
             return document.id;
         };
         let Some(value) = self.value_of(level, document) else {
-            return if level.order.missing == Missing::First {
-                0
-            } else {
-                2 << 64
-            };
+            return if level.order.missing == Missing::First { 0 } else { 2 << 64 };
         };
-        let word = level.key.map_or(0, |key| {
-            self.index.names.keys[key].payload.values.word(value)
-        });
-        1 << 64
-            | u128::from(if level.order.direction == Direction::Asc {
-                word
-            } else {
-                !word
-            })
+        let word = level.key.map_or(0, |key| self.index.names.keys[key].payload.values.word(value));
+        1 << 64 | u128::from(if level.order.direction == Direction::Asc { word } else { !word })
     }
 
     fn compare(&self, depth: usize, a: u32, b: u32) -> std::cmp::Ordering {
         let (a, b) = (&self.index.documents[a], &self.index.documents[b]);
         let levels = self.levels.iter().skip(depth);
-        let orders = levels.map(|level| {
-            level
-                .order
-                .compare(self.value_of(level, a), self.value_of(level, b))
-        });
-        orders
-            .into_iter()
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| a.id.cmp(&b.id))
+        let orders = levels.map(|level| level.order.compare(self.value_of(level, a), self.value_of(level, b)));
+        orders.into_iter().find(|order| order.is_ne()).unwrap_or_else(|| a.id.cmp(&b.id))
     }
 
     /// Whether a document comes after the position that the page before ended at.
@@ -404,14 +326,8 @@ impl<'a> Search<'a> {
         };
         let document = &self.index.documents[doc];
         let pairs = self.levels.iter().zip(&after.values);
-        let mut orders = pairs.map(|(level, value)| {
-            level
-                .order
-                .compare(self.value_of(level, document), value.as_deref())
-        });
-        orders
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| document.id.cmp(&after.id.to_u128()))
-            .is_gt()
+        let mut orders =
+            pairs.map(|(level, value)| level.order.compare(self.value_of(level, document), value.as_deref()));
+        orders.find(|order| order.is_ne()).unwrap_or_else(|| document.id.cmp(&after.id.to_u128())).is_gt()
     }
 }

@@ -31,32 +31,16 @@ impl Index {
             return false;
         };
         let id = || Id::from_u128(document.id);
-        compiled
-            .ids
-            .as_ref()
-            .is_none_or(|ids| ids.binary_search(&id()).is_ok())
-            && compiled
-                .key_count
-                .is_none_or(|count| count.contains(document.user.into()))
-            && self.node_matches(
-                &compiled.root,
-                document,
-                compiled.key_epoch == self.names.key_epoch,
-            )
-            && compiled
-                .matching
-                .as_ref()
-                .is_none_or(|probe| self.pattern_matches(document, probe))
+        compiled.ids.as_ref().is_none_or(|ids| ids.binary_search(&id()).is_ok())
+            && compiled.key_count.is_none_or(|count| count.contains(document.user.into()))
+            && self.node_matches(&compiled.root, document, compiled.key_epoch == self.names.key_epoch)
+            && compiled.matching.as_ref().is_none_or(|probe| self.pattern_matches(document, probe))
     }
 
     fn node_matches(&self, node: &Node, document: &Document, numbered: bool) -> bool {
         match node {
-            Node::All(parts) => parts
-                .iter()
-                .all(|part| self.node_matches(part, document, numbered)),
-            Node::Any(parts) => parts
-                .iter()
-                .any(|part| self.node_matches(part, document, numbered)),
+            Node::All(parts) => parts.iter().all(|part| self.node_matches(part, document, numbered)),
+            Node::Any(parts) => parts.iter().any(|part| self.node_matches(part, document, numbered)),
             Node::Not(part) => !self.node_matches(part, document, numbered),
             Node::Absent(key) => {
                 let key = self.number(key, numbered);
@@ -97,9 +81,7 @@ impl Index {
             return Some(doc);
         }
         let candidates = self.collect(&driver).into_iter();
-        candidates
-            .filter(|&doc| driver.exact || self.holds(&bound, doc))
-            .min_by_key(|&doc| rank(doc))
+        candidates.filter(|&doc| driver.exact || self.holds(&bound, doc)).min_by_key(|&doc| rank(doc))
     }
 
     fn holds_in(&self, bound: &Bound<'_>, doc: u32) -> bool {
@@ -109,36 +91,17 @@ impl Index {
     /// The first match within `restrict` whose id comes after the cursor, or else the
     /// first of all; and its id, which is the next cursor.
     #[must_use]
-    pub fn select_next(
-        &self,
-        compiled: &Compiled,
-        restrict: &RoaringBitmap,
-        after: Option<Id>,
-    ) -> Option<(u32, Id)> {
+    pub fn select_next(&self, compiled: &Compiled, restrict: &RoaringBitmap, after: Option<Id>) -> Option<(u32, Id)> {
         let bound = self.bind(compiled, Some(restrict));
         let doc = self.next_by_id(&bound, after, usize::MAX).0?;
         Some((doc, self.id(doc)?))
     }
 
     /// The first match after an id, wrapping once; and how many were looked at.
-    pub(crate) fn next_by_id(
-        &self,
-        bound: &Bound<'_>,
-        after: Option<Id>,
-        budget: usize,
-    ) -> (Option<u32>, usize) {
-        let after = after.map(|id| Position {
-            values: Vec::new(),
-            id,
-        });
+    pub(crate) fn next_by_id(&self, bound: &Bound<'_>, after: Option<Id>, budget: usize) -> (Option<u32>, usize) {
+        let after = after.map(|id| Position { values: Vec::new(), id });
         let wraps = after.is_some();
-        let task = |after| Task {
-            bound,
-            order_by: &[],
-            after,
-            want: 1,
-            budget,
-        };
+        let task = |after| Task { bound, order_by: &[], after, want: 1, budget };
         let found = self.ordered(task(after));
         if !found.docs.is_empty() || !wraps {
             return (found.docs.first().copied(), found.examined);

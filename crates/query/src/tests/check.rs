@@ -6,11 +6,7 @@ use willow_model::{Id, Key, KeyValues, Value, limits};
 use crate::ast::{Direction, Filter, KeyCount, Missing, Op, OrderBy, Pick, Query};
 
 fn check(query: &Query, expect: &Expect) {
-    expect.assert_eq(
-        &query
-            .check()
-            .map_or_else(|error| error.to_string(), |()| "fine".to_owned()),
-    );
+    expect.assert_eq(&query.check().map_or_else(|error| error.to_string(), |()| "fine".to_owned()));
 }
 
 fn key(text: &str) -> Key {
@@ -22,11 +18,7 @@ fn term(value: Value) -> Filter {
 }
 
 fn order_by(name: &str) -> OrderBy {
-    OrderBy {
-        key: key(name),
-        direction: Direction::Asc,
-        missing: Missing::Last,
-    }
+    OrderBy { key: key(name), direction: Direction::Asc, missing: Missing::Last }
 }
 
 /// A filter that nests so deep.
@@ -49,10 +41,7 @@ fn nesting() {
 fn terms() {
     let many = |n: usize| Filter::or((0..n).map(|_| term(Value::U8(1))));
     assert!(many(limits::QUERY_TERMS).check().is_ok());
-    check(
-        &Query::of(many(limits::QUERY_TERMS + 1)),
-        &expect!["where: at most 128 comparisons; use `in`"],
-    );
+    check(&Query::of(many(limits::QUERY_TERMS + 1)), &expect!["where: at most 128 comparisons; use `in`"]);
     let list = |n: usize| Filter::term(key("a"), Op::In(vec![Value::U8(1); n]));
     assert!(list(limits::QUERY_IN_VALUES).check().is_ok());
     check(
@@ -63,23 +52,14 @@ fn terms() {
         &Query::of(Filter::and([list(600), list(600)])),
         &expect!["where.a.in: all lists together may have 1000 values"],
     );
-    check(
-        &Query::of(list(0)),
-        &expect!["where.a.in: an empty list matches nothing; leave the comparison out"],
-    );
+    check(&Query::of(list(0)), &expect!["where.a.in: an empty list matches nothing; leave the comparison out"]);
 }
 
 #[test]
 fn shapes() {
     check(&Query::of(Filter::all()), &expect!["fine"]);
-    check(
-        &Query::of(Filter::or([])),
-        &expect!["where: an empty and / or inside a filter; leave it out"],
-    );
-    check(
-        &Query::of(Filter::not(Filter::all())),
-        &expect!["where: an empty and / or inside a filter; leave it out"],
-    );
+    check(&Query::of(Filter::or([])), &expect!["where: an empty and / or inside a filter; leave it out"]);
+    check(&Query::of(Filter::not(Filter::all())), &expect!["where: an empty and / or inside a filter; leave it out"]);
 }
 
 #[test]
@@ -93,43 +73,22 @@ fn values() {
         &expect!["where.a.eq: the string has 4097 bytes; shorten it to at most 4096"],
     );
     let prefix = Filter::term(key("a"), Op::Prefix("x".repeat(4097).into()));
-    check(
-        &Query::of(prefix),
-        &expect!["where.a.prefix: longer than any string; at most 4096 bytes"],
-    );
+    check(&Query::of(prefix), &expect!["where.a.prefix: longer than any string; at most 4096 bytes"]);
 }
 
 #[test]
 fn selection() {
     let query = Query::default();
     check(
-        &Query {
-            ids: Some(Vec::new()),
-            ..query.clone()
-        },
+        &Query { ids: Some(Vec::new()), ..query.clone() },
         &expect!["ids: an empty list matches nothing; leave it out"],
     );
     let ids = Some(vec![Id::from_u128(1); limits::QUERY_IDS + 1]);
-    check(
-        &Query {
-            ids,
-            ..query.clone()
-        },
-        &expect!["ids: at most 1000 fit; this has 1001"],
-    );
+    check(&Query { ids, ..query.clone() }, &expect!["ids: at most 1000 fit; this has 1001"]);
     let count = |min, max| Some(KeyCount { min, max });
+    check(&Query { key_count: count(None, None), ..query.clone() }, &expect!["key_count: give min, max or both"]);
     check(
-        &Query {
-            key_count: count(None, None),
-            ..query.clone()
-        },
-        &expect!["key_count: give min, max or both"],
-    );
-    check(
-        &Query {
-            key_count: count(Some(2), Some(1)),
-            ..query.clone()
-        },
+        &Query { key_count: count(Some(2), Some(1)), ..query.clone() },
         &expect!["key_count: min is above max; nothing could match"],
     );
     let matching = KeyValues::pattern([("a", Value::Any)]).ok();
@@ -146,75 +105,32 @@ fn order() {
     let query = Query::default();
     let twice = vec![order_by("a"), order_by("b"), order_by("a")];
     check(
-        &Query {
-            order_by: twice,
-            ..query.clone()
-        },
+        &Query { order_by: twice, ..query.clone() },
         &expect![[r#"order_by: the key "a" is there twice; name it once"#]],
     );
     let many = (0..9).map(|n| order_by(&n.to_string())).collect();
-    check(
-        &Query {
-            order_by: many,
-            ..query.clone()
-        },
-        &expect!["order_by: order by at most 8 keys"],
-    );
-    check(
-        &Query {
-            limit: 0,
-            ..query.clone()
-        },
-        &expect!["limit: must be at least 1; leave it out for the default"],
-    );
+    check(&Query { order_by: many, ..query.clone() }, &expect!["order_by: order by at most 8 keys"]);
+    check(&Query { limit: 0, ..query.clone() }, &expect!["limit: must be at least 1; leave it out for the default"]);
     let page_token = Some("x".repeat(limits::PAGE_TOKEN_BYTES + 1));
-    check(
-        &Query {
-            page_token,
-            ..query
-        },
-        &expect!["page_token: too long to be a page token; pass one unchanged"],
-    );
+    check(&Query { page_token, ..query }, &expect!["page_token: too long to be a page token; pass one unchanged"]);
 }
 
 #[test]
 fn pick() {
-    let random = Query {
-        pick: Some(Pick::Random),
-        ..Query::default()
-    };
+    let random = Query { pick: Some(Pick::Random), ..Query::default() };
     check(&random, &expect!["fine"]);
     check(
-        &Query {
-            order_by: vec![order_by("a")],
-            ..random.clone()
-        },
+        &Query { order_by: vec![order_by("a")], ..random.clone() },
         &expect!["pick: cannot be combined with order_by; leave one out"],
     );
     check(
-        &Query {
-            page_token: Some(String::new()),
-            ..random.clone()
-        },
+        &Query { page_token: Some(String::new()), ..random.clone() },
         &expect!["pick: cannot be combined with page_token; leave one out"],
     );
-    let round_robin = |cursor: &str| {
-        Some(Pick::RoundRobin {
-            cursor: cursor.into(),
-        })
-    };
+    let round_robin = |cursor: &str| Some(Pick::RoundRobin { cursor: cursor.into() });
+    check(&Query { pick: round_robin(""), ..random.clone() }, &expect!["pick.round_robin.cursor: must not be empty"]);
     check(
-        &Query {
-            pick: round_robin(""),
-            ..random.clone()
-        },
-        &expect!["pick.round_robin.cursor: must not be empty"],
-    );
-    check(
-        &Query {
-            pick: round_robin(&"c".repeat(129)),
-            ..random
-        },
+        &Query { pick: round_robin(&"c".repeat(129)), ..random },
         &expect!["pick.round_robin.cursor: must have at most 128 bytes"],
     );
 }
@@ -224,13 +140,7 @@ fn filters_keep_one_shape() {
     let one = || term(Value::U8(1));
     assert_eq!(Filter::and([one()]), one());
     assert_eq!(Filter::and([]), Filter::all());
-    assert_eq!(
-        Filter::and([Filter::and([one(), one()]), one()]),
-        Filter::And(vec![one(), one(), one()])
-    );
-    assert_eq!(
-        Filter::or([Filter::or([one(), one()]), one()]),
-        Filter::Or(vec![one(), one(), one()])
-    );
+    assert_eq!(Filter::and([Filter::and([one(), one()]), one()]), Filter::And(vec![one(), one(), one()]));
+    assert_eq!(Filter::or([Filter::or([one(), one()]), one()]), Filter::Or(vec![one(), one(), one()]));
     assert_eq!(Filter::and([Filter::all(), one()]), one());
 }

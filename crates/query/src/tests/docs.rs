@@ -6,11 +6,7 @@ use crate::Query;
 #[test]
 fn examples_say_the_same() {
     let reference = include_str!("../../../../docs/query-language.md");
-    let mut blocks = reference
-        .split("```")
-        .skip(1)
-        .step_by(2)
-        .filter_map(|b| b.split_once('\n'));
+    let mut blocks = reference.split("```").skip(1).step_by(2).filter_map(|b| b.split_once('\n'));
     let mut pairs = 0;
     while let Some((language, text)) = blocks.next() {
         if language == "willow" {
@@ -30,9 +26,7 @@ fn tables_say_the_same() {
     let reference = include_str!("../../../../docs/query-language.md");
     let mut checked = 0;
     for row in reference.lines().filter(|line| line.starts_with("| `")) {
-        let mut columns = row
-            .split('|')
-            .map(|column| column.split('`').skip(1).step_by(2));
+        let mut columns = row.split('|').map(|column| column.split('`').skip(1).step_by(2));
         let (Some(text), Some(json)) = (columns.nth(1), columns.next()) else {
             continue;
         };

@@ -42,20 +42,14 @@ fn inequality_needs_the_key() {
 
 #[test]
 fn other_operators() {
-    assert_eq!(
-        holds(&Op::In(vec![Value::U64(4), Value::from("linux")])),
-        "4u8 4 linux"
-    );
+    assert_eq!(holds(&Op::In(vec![Value::U64(4), Value::from("linux")])), "4u8 4 linux");
     assert_eq!(holds(&Op::Prefix("lin".into())), "linux");
     assert_eq!(holds(&Op::Prefix("".into())), "linux");
     assert_eq!(holds(&Op::Exists(true)), "true 4u8 4 4.5 linux any");
     assert_eq!(holds(&Op::Exists(false)), "absent");
     assert_eq!(holds(&Op::IsAny), "any");
     let types = |types: &[ValueType]| Op::Types(TypeSet::new(types.iter().copied()).unwrap());
-    assert_eq!(
-        holds(&types(&[ValueType::U8, ValueType::String])),
-        "4u8 linux"
-    );
+    assert_eq!(holds(&types(&[ValueType::U8, ValueType::String])), "4u8 linux");
     assert_eq!(holds(&types(&[ValueType::Any])), "any");
 }
 
@@ -89,10 +83,7 @@ fn reverse_match_is_exact() {
     };
     let probe = [("os", Value::from("linux")), ("cpu", Value::U8(4))];
     assert!(matches(&[("os", Value::from("linux"))], &probe));
-    assert!(matches(
-        &[("os", Value::Any), ("cpu", Value::U8(4))],
-        &probe
-    ));
+    assert!(matches(&[("os", Value::Any), ("cpu", Value::U8(4))], &probe));
     assert!(!matches(&[("cpu", Value::I64(4))], &probe));
     assert!(!matches(&[("gpu", Value::Any)], &probe));
     assert!(!matches(&[("os", Value::from("mac"))], &probe));

@@ -10,38 +10,25 @@ use crate::testing::query;
 /// Each line of JSON, and below it the query as text, or the fault.
 #[test]
 fn golden() {
-    check_golden(
-        include_str!("golden/json.txt"),
-        &expect_file!["golden/json.txt"],
-        |line| {
-            Query::from_json(line)
-                .map(|query| query.to_string())
-                .map_err(|error| error.to_string())
-        },
-    );
+    check_golden(include_str!("golden/json.txt"), &expect_file!["golden/json.txt"], |line| {
+        Query::from_json(line).map(|query| query.to_string()).map_err(|error| error.to_string())
+    });
 }
 
 #[test]
 fn nesting_is_bounded() {
     let nested = |depth: usize| {
         let (open, close) = (r#"{"not": "#.repeat(depth), "}".repeat(depth));
-        Query::from_json(&format!(
-            r#"{open}{{"where": {{"a": {{"eq": 1}}}}}}{close}"#
-        ))
+        Query::from_json(&format!(r#"{open}{{"where": {{"a": {{"eq": 1}}}}}}{close}"#))
     };
     assert!(nested(8).is_ok());
     let path = "not.".repeat(9);
     let path = path.trim_end_matches('.');
-    let expected =
-        format!("{path}: and, or, not may nest at most 8 deep").replace("or, not", "or and not");
+    let expected = format!("{path}: and, or, not may nest at most 8 deep").replace("or, not", "or and not");
     assert_eq!(nested(9).unwrap_err().to_string(), expected);
     assert!(nested(100).is_err());
     assert!(nested(100_000).is_err());
-    let deep = format!(
-        r#"{{"where": {}{}}}"#,
-        "[".repeat(100_000),
-        "]".repeat(100_000)
-    );
+    let deep = format!(r#"{{"where": {}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     assert!(Query::from_json(&deep).is_err());
 }
 

@@ -17,10 +17,7 @@ fn tokens(query: &Query) -> PageTokens<'static> {
 }
 
 fn position() -> Position {
-    Position {
-        values: Vec::new(),
-        id: Id::from_u128(1),
-    }
+    Position { values: Vec::new(), id: Id::from_u128(1) }
 }
 
 /// All pages from the first to the last; `between` may change the documents before each.
@@ -28,9 +25,7 @@ fn walk(docs: &mut Vec<Doc>, query: &Query, mut between: impl FnMut(&mut Vec<Doc
     let mut found = Vec::new();
     let mut token: Option<String> = None;
     loop {
-        let after = token
-            .as_ref()
-            .map(|token| tokens(query).open(token).unwrap());
+        let after = token.as_ref().map(|token| tokens(query).open(token).unwrap());
         let page = naive::page(docs, query, after.as_ref());
         assert!(page.ids.len() <= query.page_limit());
         assert!(page.next.is_none() || page.ids.len() == query.page_limit());
@@ -110,37 +105,19 @@ proptest! {
 #[test]
 fn tokens_belong_to_their_query() {
     let query: Query = "a = 1 order by b limit 5".parse().unwrap();
-    let position = Position {
-        values: vec![None],
-        id: Id::from_u128(1),
-    };
+    let position = Position { values: vec![None], id: Id::from_u128(1) };
     let token = tokens(&query).seal(&position);
     let open = |text: &str| tokens(&text.parse().unwrap()).open(&token);
     assert_eq!(open("a = 1 order by b limit 7 count explain"), Ok(position));
-    assert_eq!(
-        open("a = 2 order by b limit 5"),
-        Err(PageTokenError::Mismatch)
-    );
-    assert_eq!(
-        open("a = 1u8 order by b limit 5"),
-        Err(PageTokenError::Mismatch)
-    );
-    assert_eq!(
-        open("a = 1 order by b desc limit 5"),
-        Err(PageTokenError::Mismatch)
-    );
-    assert_eq!(
-        open("a = 1 key_count 1 order by b limit 5"),
-        Err(PageTokenError::Mismatch)
-    );
+    assert_eq!(open("a = 2 order by b limit 5"), Err(PageTokenError::Mismatch));
+    assert_eq!(open("a = 1u8 order by b limit 5"), Err(PageTokenError::Mismatch));
+    assert_eq!(open("a = 1 order by b desc limit 5"), Err(PageTokenError::Mismatch));
+    assert_eq!(open("a = 1 key_count 1 order by b limit 5"), Err(PageTokenError::Mismatch));
     let shuffled: Query = "a = 1 and (b = 2 or c = 3)".parse().unwrap();
     let token_of_shuffled = tokens(&shuffled).seal(&self::position());
     let shuffled: Query = "(c = 3 or b = 2) and a = 1".parse().unwrap();
     assert!(tokens(&shuffled).open(&token_of_shuffled).is_ok());
-    let with_token = Query {
-        page_token: Some(token.clone()),
-        ..query.clone()
-    };
+    let with_token = Query { page_token: Some(token.clone()), ..query.clone() };
     assert!(tokens(&with_token).open(&token).is_ok());
     let elsewhere = PageTokens::new(&SECRET, b"counters", &query);
     assert_eq!(elsewhere.open(&token), Err(PageTokenError::Mismatch));
@@ -158,27 +135,17 @@ fn other_versions_and_cut_tokens() {
         assert!(tokens(&query).open(&token[..len]).is_err());
     }
     assert_eq!(tokens(&query).open(""), Err(PageTokenError::Malformed));
-    assert_eq!(
-        tokens(&query).open("not base64!"),
-        Err(PageTokenError::Malformed)
-    );
-    assert_eq!(
-        tokens(&query).open(&"A".repeat(1 << 20)),
-        Err(PageTokenError::Malformed)
-    );
+    assert_eq!(tokens(&query).open("not base64!"), Err(PageTokenError::Malformed));
+    assert_eq!(tokens(&query).open(&"A".repeat(1 << 20)), Err(PageTokenError::Malformed));
 }
 
 /// Tokens outlive an upgrade, so what they are made of must not change.
 #[test]
 fn tokens_are_fixed() {
     let query: Query = "os = \"linux\" order by cpu".parse().unwrap();
-    let position = Position {
-        values: vec![Some(vec![0x10, 1].into())],
-        id: Id::from_u128(7),
-    };
+    let position = Position { values: vec![Some(vec![0x10, 1].into())], id: Id::from_u128(7) };
     let token = tokens(&query).seal(&position);
-    expect!["AbkHyNgrA_pOOCGu-vfA4pIBAQIQAQAAAAAAAAAAAAAAAAAAAAeLaRMpvZr2pi391xQsC2Ck"]
-        .assert_eq(&token);
+    expect!["AbkHyNgrA_pOOCGu-vfA4pIBAQIQAQAAAAAAAAAAAAAAAAAAAAeLaRMpvZr2pi391xQsC2Ck"].assert_eq(&token);
 }
 
 #[test]
@@ -188,14 +155,8 @@ fn the_largest_token_fits() {
     let mut value = vec![0x80];
     value.extend([b'x'; 4096]);
     let values = vec![Some(value.into_boxed_slice()); 8];
-    let position = Position {
-        values,
-        id: Id::from_u128(1),
-    };
-    assert_eq!(
-        tokens(&query).open(&tokens(&query).seal(&position)),
-        Ok(position)
-    );
+    let position = Position { values, id: Id::from_u128(1) };
+    assert_eq!(tokens(&query).open(&tokens(&query).seal(&position)), Ok(position));
 }
 
 #[test]
@@ -204,19 +165,10 @@ fn order() {
         let pairs = willow_model::KeyValues::parse(willow_model::Origin::Pattern, text).unwrap();
         Doc::new(Id::from_u128(n), pairs)
     };
-    let docs = [
-        doc(1, "x=1 a=2"),
-        doc(2, "x=1 a:u8=2"),
-        doc(3, "x=1"),
-        doc(4, "x=1 a=b"),
-        doc(5, "x=1 a=1"),
-    ];
+    let docs = [doc(1, "x=1 a=2"), doc(2, "x=1 a:u8=2"), doc(3, "x=1"), doc(4, "x=1 a=b"), doc(5, "x=1 a=1")];
     let order = |text: &str| {
         let positions = naive::all(&docs, &text.parse().unwrap());
-        positions
-            .iter()
-            .map(|p| p.id.to_u128().to_string())
-            .collect::<String>()
+        positions.iter().map(|p| p.id.to_u128().to_string()).collect::<String>()
     };
     assert_eq!(order(""), "12345");
     assert_eq!(order("order by a"), "52143");
@@ -231,12 +183,9 @@ fn order() {
 #[test]
 fn round_robin_wraps_once() {
     let pairs = willow_model::KeyValues::user([("a", 1_i64)]).unwrap();
-    let docs: Vec<_> = (1..4)
-        .map(|n| Doc::new(Id::from_u128(n), pairs.clone()))
-        .collect();
-    let next = |text: &str, cursor: u128| {
-        naive::round_robin(&docs, &text.parse().unwrap(), Some(Id::from_u128(cursor)))
-    };
+    let docs: Vec<_> = (1..4).map(|n| Doc::new(Id::from_u128(n), pairs.clone())).collect();
+    let next =
+        |text: &str, cursor: u128| naive::round_robin(&docs, &text.parse().unwrap(), Some(Id::from_u128(cursor)));
     assert_eq!(next("", 0), Some(Id::from_u128(1)));
     assert_eq!(next("", 1), Some(Id::from_u128(2)));
     assert_eq!(next("", 3), Some(Id::from_u128(1)));

@@ -10,15 +10,9 @@ use crate::{Filter, Query};
 /// Each line of text, and below it the query as JSON, or the fault.
 #[test]
 fn golden() {
-    check_golden(
-        include_str!("golden/text.txt"),
-        &expect_file!["golden/text.txt"],
-        |line| {
-            line.parse()
-                .map(|query: Query| query.to_json())
-                .map_err(|error| error.to_string())
-        },
-    );
+    check_golden(include_str!("golden/text.txt"), &expect_file!["golden/text.txt"], |line| {
+        line.parse().map(|query: Query| query.to_json()).map_err(|error| error.to_string())
+    });
 }
 
 #[test]

@@ -31,10 +31,7 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(span: Range<usize>, reason: impl Into<String>) -> Self {
-        Self {
-            span,
-            reason: reason.into(),
-        }
+        Self { span, reason: reason.into() }
     }
 
     /// Finds line and column in the text.
@@ -47,24 +44,13 @@ impl Fault {
         let column = text[line_start..span.start].chars().count();
         let line_end = line_start + line_text.len();
         // At the end of a line nothing is left to mark, but the caret needs a place.
-        let width = text[span.start..span.end.clamp(span.start, line_end.max(span.start))]
-            .chars()
-            .count();
+        let width = text[span.start..span.end.clamp(span.start, line_end.max(span.start))].chars().count();
         let skipped = column.saturating_sub(CONTEXT);
         let shown = column - skipped + width.clamp(1, CONTEXT) + CONTEXT;
         let excerpt = line_text.chars().skip(skipped).take(shown);
-        let excerpt = excerpt
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let excerpt = excerpt.map(|c| if c.is_control() { ' ' } else { c }).collect();
         let marked = column - skipped..column - skipped + width.clamp(1, CONTEXT);
-        TextError {
-            reason,
-            span,
-            line,
-            column: column + 1,
-            excerpt,
-            marked,
-        }
+        TextError { reason, span, line, column: column + 1, excerpt, marked }
     }
 }
 
@@ -73,14 +59,7 @@ impl TextError {
     /// text for a terminal.
     #[must_use]
     pub fn render(&self) -> String {
-        let Self {
-            reason,
-            line,
-            column,
-            excerpt,
-            marked,
-            ..
-        } = self;
+        let Self { reason, line, column, excerpt, marked, .. } = self;
         let number = line.to_string();
         let margin = " ".repeat(number.len());
         let mut out = String::new();
@@ -96,12 +75,7 @@ impl TextError {
 
 impl fmt::Display for TextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            reason,
-            line,
-            column,
-            ..
-        } = self;
+        let Self { reason, line, column, .. } = self;
         write!(f, "line {line}, column {column}: {reason}")
     }
 }

@@ -29,9 +29,7 @@ pub(super) enum Token<'t> {
 }
 
 /// Longer ones first, so that they win.
-const SYMBOLS: [&str; 16] = [
-    "==", "!=", "<=", ">=", "..", "=", "<", ">", "(", ")", "[", "]", "{", "}", ",", "*",
-];
+const SYMBOLS: [&str; 16] = ["==", "!=", "<=", ">=", "..", "=", "<", ">", "(", ")", "[", "]", "{", "}", ",", "*"];
 
 /// Reads tokens from a text.
 #[derive(Debug)]
@@ -53,12 +51,8 @@ impl<'t> Lexer<'t> {
             return Ok((Token::End, start..start));
         };
         let (token, len) = match first {
-            '"' => self
-                .quoted(rest)
-                .map(|(text, len)| (Token::String(text), len))?,
-            '`' => self
-                .quoted(rest)
-                .map(|(text, len)| (Token::Key(text), len))?,
+            '"' => self.quoted(rest).map(|(text, len)| (Token::String(text), len))?,
+            '`' => self.quoted(rest).map(|(text, len)| (Token::Key(text), len))?,
             c if starts_word(c) => {
                 let word = prefix(rest, continues_word);
                 (Token::Word(word), word.len())
@@ -72,12 +66,8 @@ impl<'t> Lexer<'t> {
                 Some(symbol) => (Token::Symbol(symbol), symbol.len()),
                 None => {
                     let span = start..start + first.len_utf8();
-                    let hint =
-                        "put strings in quotes, and keys with unusual characters in backquotes";
-                    return Err(Fault::new(
-                        span,
-                        format!("unexpected character {first:?}; {hint}"),
-                    ));
+                    let hint = "put strings in quotes, and keys with unusual characters in backquotes";
+                    return Err(Fault::new(span, format!("unexpected character {first:?}; {hint}")));
                 }
             },
         };
@@ -105,10 +95,7 @@ impl<'t> Lexer<'t> {
         unquote(rest).map_err(|error| match error {
             willow_model::Error::Text { at, reason } => {
                 let at = self.at + at;
-                let end = self.text[at..]
-                    .chars()
-                    .next()
-                    .map_or(at, |c| at + c.len_utf8());
+                let end = self.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
                 Fault::new(at..end, reason)
             }
             other => Fault::new(self.at..self.at + 1, other.to_string()),
@@ -130,9 +117,7 @@ pub(super) fn is_word(key: &str) -> bool {
 }
 
 fn starts_number(rest: &str) -> bool {
-    rest.strip_prefix('-')
-        .unwrap_or(rest)
-        .starts_with(|c: char| c.is_ascii_digit())
+    rest.strip_prefix('-').unwrap_or(rest).starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// The number that `rest` starts with. A point or an `e` belongs to it only with digits after it,

@@ -14,15 +14,11 @@ use crate::ast::{Filter, Op, Query, TypeSet};
 type Result<T> = std::result::Result<T, Fault>;
 
 pub(super) fn query(text: &str) -> std::result::Result<Query, TextError> {
-    Parser::new(text)
-        .and_then(Parser::query)
-        .map_err(|fault| fault.locate(text))
+    Parser::new(text).and_then(Parser::query).map_err(|fault| fault.locate(text))
 }
 
 pub(super) fn filter(text: &str) -> std::result::Result<Filter, TextError> {
-    Parser::new(text)
-        .and_then(Parser::only_filter)
-        .map_err(|fault| fault.locate(text))
+    Parser::new(text).and_then(Parser::only_filter).map_err(|fault| fault.locate(text))
 }
 
 struct Parser<'t> {
@@ -38,25 +34,13 @@ impl<'t> Parser<'t> {
     fn new(text: &'t str) -> Result<Self> {
         if text.len() > limits::QUERY_TEXT_BYTES {
             let most = limits::QUERY_TEXT_BYTES;
-            return Err(Fault::new(
-                0..0,
-                format!("a query may have at most {most} bytes"),
-            ));
+            return Err(Fault::new(0..0, format!("a query may have at most {most} bytes")));
         }
-        Ok(Self {
-            lexer: Lexer::new(text),
-            peeked: None,
-            end: 0,
-            terms: 0,
-        })
+        Ok(Self { lexer: Lexer::new(text), peeked: None, end: 0, terms: 0 })
     }
 
     fn only_filter(mut self) -> Result<Filter> {
-        let filter = if *self.peek()? == Token::End {
-            Filter::all()
-        } else {
-            self.filter(0)?
-        };
+        let filter = if *self.peek()? == Token::End { Filter::all() } else { self.filter(0)? };
         if *self.peek()? != Token::End {
             return Err(self.unexpected("`and`, `or` or the end"));
         }
@@ -86,10 +70,7 @@ impl<'t> Parser<'t> {
         if nests && depth == limits::QUERY_TEXT_NESTING {
             let most = limits::QUERY_TEXT_NESTING;
             let span = self.span()?;
-            return Err(Fault::new(
-                span,
-                format!("nested more than {most} deep; simplify it"),
-            ));
+            return Err(Fault::new(span, format!("nested more than {most} deep; simplify it")));
         }
         if self.take_word("not")? {
             return Ok(Filter::not(self.unary(depth + 1)?));
@@ -108,10 +89,7 @@ impl<'t> Parser<'t> {
         self.terms += 1;
         if self.terms > limits::QUERY_TERMS {
             let most = limits::QUERY_TERMS;
-            return Err(Fault::new(
-                span,
-                format!("at most {most} comparisons fit; use `in`"),
-            ));
+            return Err(Fault::new(span, format!("at most {most} comparisons fit; use `in`")));
         }
         Ok(Filter::term(key, self.op()?))
     }
@@ -136,9 +114,7 @@ impl<'t> Parser<'t> {
                 return Ok(Op::Exists(false));
             }
             _ => {
-                return Err(self.unexpected(
-                    "a comparison (=, !=, <, <=, >, >=, in, prefix, exists, absent or is)",
-                ));
+                return Err(self.unexpected("a comparison (=, !=, <, <=, >, >=, in, prefix, exists, absent or is)"));
             }
         };
         self.bump()?;
@@ -168,9 +144,7 @@ impl<'t> Parser<'t> {
             _ => vec![self.value_type()?],
         };
         let span = self.end..self.end;
-        TypeSet::new(types)
-            .map(Op::Types)
-            .ok_or_else(|| Fault::new(span, "name a type"))
+        TypeSet::new(types).map(Op::Types).ok_or_else(|| Fault::new(span, "name a type"))
     }
 
     /// A list in brackets with at least one item.
@@ -180,10 +154,7 @@ impl<'t> Parser<'t> {
         loop {
             if items.len() == most {
                 let span = self.span()?;
-                return Err(Fault::new(
-                    span,
-                    format!("at most {most} items fit into this list"),
-                ));
+                return Err(Fault::new(span, format!("at most {most} items fit into this list")));
             }
             items.push(item(self)?);
             if !self.take(",")? {
@@ -198,8 +169,7 @@ impl<'t> Parser<'t> {
             return Err(self.unexpected("a type such as u8, `any` or `[`"));
         };
         let span = self.bump()?;
-        name.parse()
-            .map_err(|error: ModelError| Fault::new(span, error.to_string()))
+        name.parse().map_err(|error: ModelError| Fault::new(span, error.to_string()))
     }
 
     fn value(&mut self) -> Result<Value> {
@@ -284,11 +254,7 @@ impl<'t> Parser<'t> {
     }
 
     fn expect(&mut self, symbol: &'static str, expected: &str) -> Result<()> {
-        if self.take(symbol)? {
-            Ok(())
-        } else {
-            Err(self.unexpected(expected))
-        }
+        if self.take(symbol)? { Ok(()) } else { Err(self.unexpected(expected)) }
     }
 
     /// The fault of the next token not being what was expected.
@@ -310,20 +276,14 @@ impl<'t> Parser<'t> {
 }
 
 fn number(text: &str, suffix: &str) -> std::result::Result<Value, String> {
-    let whole = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let whole = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     let value_type = match suffix {
         "" if whole => ValueType::I64,
         "" => ValueType::F64,
-        name => name
-            .parse()
-            .map_err(|error: ModelError| error.to_string())?,
+        name => name.parse().map_err(|error: ModelError| error.to_string())?,
     };
     if value_type.class() != Class::Number {
-        return Err(format!(
-            "a number cannot be of type {value_type}; leave the type out"
-        ));
+        return Err(format!("a number cannot be of type {value_type}; leave the type out"));
     }
     Value::parse_as(text, value_type).map_err(|error| {
         let hint = "; name one that it fits, as in 18446744073709551615u64";

@@ -77,11 +77,7 @@ impl Clauses<'_, '_> {
 
 impl Display for Filter {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.is_all() {
-            Ok(())
-        } else {
-            self.write(f, Binding::Or)
-        }
+        if self.is_all() { Ok(()) } else { self.write(f, Binding::Or) }
     }
 }
 
@@ -145,11 +141,7 @@ struct KeyText<'a>(&'a str);
 
 impl Display for KeyText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if is_word(self.0) && !WORDS.contains(&self.0) {
-            f.write_str(self.0)
-        } else {
-            quote(f, self.0, '`')
-        }
+        if is_word(self.0) && !WORDS.contains(&self.0) { f.write_str(self.0) } else { quote(f, self.0, '`') }
     }
 }
 

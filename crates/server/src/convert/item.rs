@@ -179,11 +179,7 @@ fn tolerate(toleration: Toleration, at: usize) -> Result<core::Toleration, Failu
     if toleration.key.is_none() && operator != core::TolerationOperator::Exists {
         return Err(misplaced(&field("key"), "give a key, or `\"operator\": \"Exists\"` to tolerate every key"));
     }
-    Ok(core::Toleration {
-        key: toleration.key.map(Into::into),
-        operator,
-        effect: toleration.effect.map(queue::effect),
-    })
+    Ok(core::Toleration { key: toleration.key.map(Into::into), operator, effect: toleration.effect.map(queue::effect) })
 }
 
 pub(crate) fn delivered(item: Id, token: LeaseToken) -> core::Delivered {

@@ -65,13 +65,7 @@ pub(crate) fn override_(view: core::OverrideView) -> Override {
 }
 
 pub(crate) fn counter(view: core::CounterView) -> Counter {
-    Counter {
-        id: view.id,
-        key_values: view.key_values,
-        amount: view.amount,
-        held: view.held,
-        revision: view.revision,
-    }
+    Counter { id: view.id, key_values: view.key_values, amount: view.amount, held: view.held, revision: view.revision }
 }
 
 pub(crate) fn incremented(done: core::Incremented) -> IncrementReply {

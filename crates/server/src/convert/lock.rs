@@ -90,9 +90,7 @@ fn mode(mode: locker::Mode) -> (LockMode, Option<u32>, Option<u32>) {
     match mode {
         locker::Mode::Exclusive => (LockMode::Exclusive, None, None),
         locker::Mode::Shared => (LockMode::Shared, None, None),
-        locker::Mode::Semaphore { permits, max_permits } => {
-            (LockMode::Semaphore, Some(permits), Some(max_permits))
-        }
+        locker::Mode::Semaphore { permits, max_permits } => (LockMode::Semaphore, Some(permits), Some(max_permits)),
     }
 }
 
@@ -152,9 +150,5 @@ pub(crate) fn lock(view: locker::View) -> Lock {
 }
 
 pub(crate) fn validity(validity: &locker::Validity) -> ValidateReply {
-    ValidateReply {
-        valid: validity.valid,
-        expires_in_ms: validity.expires_in_ms,
-        newest_token: validity.newest_token,
-    }
+    ValidateReply { valid: validity.valid, expires_in_ms: validity.expires_in_ms, newest_token: validity.newest_token }
 }

@@ -114,9 +114,8 @@ async fn collect(app: &App, mut body: axum::body::Body, max: usize) -> Result<By
     let mut rest = BytesMut::new();
     let mut room = app.body_room();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Problem::new(ErrorCode::InvalidJson, format!("the body could not be read: {error}"))
-        })?;
+        let frame = frame
+            .map_err(|error| Problem::new(ErrorCode::InvalidJson, format!("the body could not be read: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + rest.len() + data.len() > max {
             return Err(too_large(max));

@@ -98,8 +98,15 @@ mod tests {
     #[test]
     fn faults_of_form_are_invalid_json() {
         let bodies: [&[u8]; 9] = [
-            b"", b"{", b"nope", b"{\"token\": NaN}", b"{\"token\": 1} x", b"{\"token\": 1,}", b"{\"token\": \"\xff\"}",
-            b"{'token': 1}", b"\xef\xbb\xbf{\"token\": 1}",
+            b"",
+            b"{",
+            b"nope",
+            b"{\"token\": NaN}",
+            b"{\"token\": 1} x",
+            b"{\"token\": 1,}",
+            b"{\"token\": \"\xff\"}",
+            b"{'token': 1}",
+            b"\xef\xbb\xbf{\"token\": 1}",
         ];
         for body in bodies {
             assert_eq!(code_of::<ValidateRequest>(body), (ErrorCode::InvalidJson, None), "{body:?}");

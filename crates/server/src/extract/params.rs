@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{
-    FromRequestParts, Path, Query,
-    path::ErrorKind,
-    rejection::PathRejection,
-};
+use axum::extract::{FromRequestParts, Path, Query, path::ErrorKind, rejection::PathRejection};
 use http::{HeaderMap, header, request::Parts};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use willow_api::{ErrorCode, Id, Problem, Revision};

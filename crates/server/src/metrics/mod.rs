@@ -67,9 +67,17 @@ impl Metrics {
             durations.clone(),
         );
         registry.register("http_requests_in_flight", "Requests being served", in_flight.clone());
-        registry.register("http_long_polls", "Requests that wait for a lock, for room or for an item", long_polls.clone());
+        registry.register(
+            "http_long_polls",
+            "Requests that wait for a lock, for room or for an item",
+            long_polls.clone(),
+        );
         registry.register("http_connections", "Open connections", connections.clone());
-        registry.register("http_connections_refused", "Connections closed at once, too many being open", refused.clone());
+        registry.register(
+            "http_connections_refused",
+            "Connections closed at once, too many being open",
+            refused.clone(),
+        );
         registry.register(
             "http_connections_timed_out",
             "Connections closed because a client was too slow to send a head or to take a reply",

@@ -51,7 +51,8 @@ async fn queue_totals(app: &App) -> Result<QueueTotals, Failure> {
     let mut totals = QueueTotals::default();
     let mut query = willow_query::Query { limit: willow_model::limits::PAGE_LIMIT, ..Default::default() };
     for _ in 0..QUEUE_PAGES {
-        let page = app.read(Consistency::Stale, |machine, lookup| machine.queues().query_queues(&query, lookup)).await?;
+        let page =
+            app.read(Consistency::Stale, |machine, lookup| machine.queues().query_queues(&query, lookup)).await?;
         let page = page.map_err(|error| Failure::unexpected(&error))?;
         for queue in page.items {
             totals.queues += 1;

@@ -144,9 +144,12 @@ fn add_etags(operation: &mut Value) {
         let name = schema.as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
         if TAGGED.contains(&name) {
             let mut headers = Map::new();
-            headers.insert("ETag".to_owned(), json!({
-                "description": "The revision, for `If-Match`.", "required": false, "schema": {"type": "string"},
-            }));
+            headers.insert(
+                "ETag".to_owned(),
+                json!({
+                    "description": "The revision, for `If-Match`.", "required": false, "schema": {"type": "string"},
+                }),
+            );
             response["headers"] = headers.into();
         }
     }

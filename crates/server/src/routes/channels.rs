@@ -52,7 +52,9 @@ pub(crate) async fn query_channels(
 ) -> Answer {
     let look = Look {
         collection: |machine: &Machine| machine.queues().queue(&queue).map(|queue| Collection::Channels(queue.id)),
-        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| machine.queues().query_channels(&queue, query, lookup),
+        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| {
+            machine.queues().query_channels(&queue, query, lookup)
+        },
         item: to::channel,
         missing: to::no_such_queue,
     };

@@ -6,8 +6,8 @@ use axum::extract::State;
 use willow_api::{
     ErrorCode, Id, Page, Problem, QueryInput,
     limiter::{
-        Counter, DecrementRequest, ExplainRequest, Explanation, HeartbeatHoldRequest, IncrementReply,
-        IncrementRequest, ReleaseHoldReply, SetCounterRequest,
+        Counter, DecrementRequest, ExplainRequest, Explanation, HeartbeatHoldRequest, IncrementReply, IncrementRequest,
+        ReleaseHoldReply, SetCounterRequest,
     },
     lock::RenewedReply,
     page::QuerySchema,
@@ -112,7 +112,9 @@ pub(crate) async fn query_counters(
 ) -> Answer {
     let look = Look {
         collection: |_: &_| Some(Collection::Counters),
-        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| machine.limiter().query_counters(query, lookup).map(Some),
+        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| {
+            machine.limiter().query_counters(query, lookup).map(Some)
+        },
         item: to::counter,
         missing: no_such_counter,
     };
@@ -130,7 +132,8 @@ pub(crate) async fn get_counter(
     Parameters(params): Parameters<ReadParams>,
 ) -> Answer {
     let query = Query { ids: Some(vec![counter]), limit: 1, ..Query::default() };
-    let found = app.read(params.consistency, |machine, lookup| machine.limiter().query_counters(&query, lookup)).await?;
+    let found =
+        app.read(params.consistency, |machine, lookup| machine.limiter().query_counters(&query, lookup)).await?;
     let listing = found.map_err(|error| refusal::query(&error, ""))?;
     let view = listing.items.into_iter().next().ok_or_else(no_such_counter)?;
     Ok(reply::json(&to::counter(view)))
@@ -151,9 +154,7 @@ pub(crate) async fn heartbeat_hold(
 ) -> Answer {
     let heartbeat = HeartbeatHold { hold, ttl_ms: body.value.ttl_ms };
     match app.propose(Command::Limit(limiter::Command::HeartbeatHold(heartbeat)), body.request_id).await? {
-        Outcome::Limit(limiter::Outcome::Renewed { expires_in_ms }) => {
-            Ok(reply::json(&RenewedReply { expires_in_ms }))
-        }
+        Outcome::Limit(limiter::Outcome::Renewed { expires_in_ms }) => Ok(reply::json(&RenewedReply { expires_in_ms })),
         other => Err(Failure::unexpected(&other)),
     }
 }
@@ -201,6 +202,7 @@ pub(crate) async fn explain_limits(
     }
     let rules = request.rules.into_iter().enumerate().map(|(at, rule)| to::unsaved(rule, at));
     let rules: Vec<_> = rules.collect::<Result<_, _>>()?;
-    let explain = |machine: &Machine, lookup: Lookup<'_>| machine.limiter().explain(&key_values, amount, &rules, lookup);
+    let explain =
+        |machine: &Machine, lookup: Lookup<'_>| machine.limiter().explain(&key_values, amount, &rules, lookup);
     Ok(reply::json(&to::explanation(app.read(params.consistency, explain).await?)))
 }

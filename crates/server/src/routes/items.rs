@@ -329,7 +329,9 @@ pub(crate) async fn query_items(
     let states: Vec<_> = params.states.0.into_iter().map(to::state).collect();
     let look = Look {
         collection: |machine: &Machine| machine.queues().queue(&queue).map(|queue| Collection::Items(queue.id)),
-        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| machine.queues().query_items(&queue, query, &states, lookup),
+        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| {
+            machine.queues().query_items(&queue, query, &states, lookup)
+        },
         item: converter(params.data),
         missing: no_such_queue,
     };

@@ -18,9 +18,7 @@ use willow_core::{
     limiter::Selector,
     limits,
     machine::{Collection, Lookup},
-    queue::{
-        self, DeleteQueue, Pause, PauseKind, Purge, PurgeDeadLetters, Redrive, Resume, UpdateQueue,
-    },
+    queue::{self, DeleteQueue, Pause, PauseKind, Purge, PurgeDeadLetters, Redrive, Resume, UpdateQueue},
 };
 use willow_query::Query;
 
@@ -65,7 +63,9 @@ pub(crate) async fn query_queues(
 ) -> Answer {
     let look = Look {
         collection: |_: &_| Some(Collection::Queues),
-        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| machine.queues().query_queues(query, lookup).map(Some),
+        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| {
+            machine.queues().query_queues(query, lookup).map(Some)
+        },
         item: to::queue,
         missing: to::no_such_queue,
     };
@@ -238,7 +238,9 @@ pub(crate) async fn query_dead_letters(
 ) -> Answer {
     let look = Look {
         collection: |machine: &Machine| machine.queues().queue(&queue).map(|queue| Collection::DeadLetters(queue.id)),
-        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| machine.queues().query_dead_letters(&queue, query, lookup),
+        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| {
+            machine.queues().query_dead_letters(&queue, query, lookup)
+        },
         item: params.converter(),
         missing: to::no_such_queue,
     };

@@ -6,17 +6,13 @@ use axum::extract::State;
 use http::StatusCode;
 use willow_api::{
     ErrorCode, Page, Problem, QueryInput,
-    limiter::{
-        CreateOverrideRequest, CreateRuleRequest, Override, Rule, UpdateOverrideRequest, UpdateRuleRequest,
-    },
+    limiter::{CreateOverrideRequest, CreateRuleRequest, Override, Rule, UpdateOverrideRequest, UpdateRuleRequest},
     page::QuerySchema,
     queue::DoneReply,
 };
 use willow_core::{
     Command, Machine, Outcome,
-    limiter::{
-        self, CreateOverride, CreateRule, DeleteOverride, DeleteRule, UpdateOverride, UpdateRule,
-    },
+    limiter::{self, CreateOverride, CreateRule, DeleteOverride, DeleteRule, UpdateOverride, UpdateRule},
     machine::{Collection, Lookup},
 };
 use willow_model::Origin;
@@ -100,7 +96,9 @@ pub(crate) async fn query_rules(
 ) -> Answer {
     let look = Look {
         collection: |_: &_| Some(Collection::Rules),
-        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| machine.limiter().query_rules(query, lookup).map(Some),
+        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| {
+            machine.limiter().query_rules(query, lookup).map(Some)
+        },
         item: to::rule,
         missing: no_such_rule,
     };
@@ -209,7 +207,9 @@ pub(crate) async fn query_overrides(
 ) -> Answer {
     let look = Look {
         collection: |machine: &Machine| machine.limiter().rule(&rule).map(|rule| Collection::Overrides(rule.id)),
-        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| machine.limiter().query_overrides(&rule, query, lookup),
+        read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| {
+            machine.limiter().query_overrides(&rule, query, lookup)
+        },
         item: to::override_,
         missing: no_such_rule,
     };

@@ -139,8 +139,7 @@ pub(super) struct Limits {
 
 impl From<&Config> for Limits {
     fn from(config: &Config) -> Self {
-        let (head_ms, idle_ms, write_ms) =
-            (config.header_timeout_ms, config.idle_timeout_ms, config.write_timeout_ms);
+        let (head_ms, idle_ms, write_ms) = (config.header_timeout_ms, config.idle_timeout_ms, config.write_timeout_ms);
         Self { head_ms, idle_ms, write_ms, shortest_ms: head_ms.min(idle_ms).min(write_ms) }
     }
 }

@@ -114,9 +114,7 @@ impl Future for Admitted {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             AdmittedProjection::Serving { inner, .. } => inner.poll(cx),
-            AdmittedProjection::Refused { response, .. } => {
-                Poll::Ready(Ok(response.take().unwrap_or_default()))
-            }
+            AdmittedProjection::Refused { response, .. } => Poll::Ready(Ok(response.take().unwrap_or_default())),
         }
     }
 }

@@ -1,10 +1,6 @@
 //! One connection, from its first byte to its end.
 
-use std::{
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{

@@ -53,7 +53,8 @@ impl Harness {
         let mut node = willow_node::Config::new(dir.path());
         node.clock = Arc::<ManualClock>::clone(&clock);
         let node = Node::start(node).await.unwrap();
-        let faults = Arc::new(Faults { node, propose: Mutex::default(), read: Mutex::default(), health: Mutex::default() });
+        let faults =
+            Arc::new(Faults { node, propose: Mutex::default(), read: Mutex::default(), health: Mutex::default() });
         let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
         change(&mut config);
         let server = Server::with_backend(config, Arc::<Faults>::clone(&faults)).await.unwrap();
@@ -71,7 +72,13 @@ impl Harness {
         self.task.take().unwrap()
     }
 
-    pub(super) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Reply {
         send(self.addr, method, path, headers, body.into()).await
     }
 
@@ -195,7 +202,11 @@ impl Faults {
 }
 
 impl Backend for Faults {
-    fn propose(&self, command: Command, request_id: Option<RequestId>) -> BoxFuture<'_, Result<Proposed, ProposeError>> {
+    fn propose(
+        &self,
+        command: Command,
+        request_id: Option<RequestId>,
+    ) -> BoxFuture<'_, Result<Proposed, ProposeError>> {
         match self.propose.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) => Box::pin(std::future::ready(Err(error))),
             None => Backend::propose(&self.node, command, request_id),

@@ -61,7 +61,9 @@ async fn bodies_that_are_no_request() {
 #[tokio::test]
 async fn bodies_that_do_not_say_that_they_are_json() {
     let server = Harness::start().await;
-    for headers in [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/x-www-form-urlencoded")]] {
+    for headers in
+        [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/x-www-form-urlencoded")]]
+    {
         server.send(Method::POST, "/v1/locks", headers, "{}").await.problem(ErrorCode::UnsupportedMediaType);
     }
     // Where a body may be absent, it need not say so.

@@ -84,8 +84,10 @@ async fn counters_count_within_limits() {
     server.post(INCREMENT, &json!({"key_values": main_branch(), "amount": 100})).await.problem(ErrorCode::LimitReached);
     let made = server.post(INCREMENT, &json!({"key_values": main_branch(), "amount": 4})).await.ok(200);
     assert_eq!(made["counter"]["amount"], 4);
-    let problem =
-        server.post(INCREMENT, &json!({"key_values": main_branch(), "amount": 2})).await.problem(ErrorCode::LimitReached);
+    let problem = server
+        .post(INCREMENT, &json!({"key_values": main_branch(), "amount": 2}))
+        .await
+        .problem(ErrorCode::LimitReached);
     let denied = &problem.facts.denied_by.unwrap()[0];
     assert_eq!((denied.used, denied.requested, denied.limit, denied.rule_name.as_str()), (4, 2, 5, "per-branch"));
     let id = made["counter"]["id"].as_str().unwrap();
@@ -94,7 +96,10 @@ async fn counters_count_within_limits() {
     let problem = server.post(decrement, &json!({"key_values": main_branch(), "amount": 5})).await;
     assert_eq!(problem.problem(ErrorCode::CounterUnderflow).facts.available, Some(4));
     server.post(decrement, &json!({"key_values": main_branch(), "amount": 1})).await.ok(200);
-    assert_eq!(server.put("/v1/limiter/counters", &json!({"key_values": main_branch(), "amount": 9})).await.ok(200)["amount"], 9);
+    assert_eq!(
+        server.put("/v1/limiter/counters", &json!({"key_values": main_branch(), "amount": 9})).await.ok(200)["amount"],
+        9
+    );
     let page = server.post("/v1/limiter/counters/query", &json!({"where": {"branch": {"eq": "main"}}})).await.ok(200);
     assert_eq!(page["items"][0]["id"], id);
     server.put("/v1/limiter/counters", &json!({"key_values": main_branch(), "amount": 0})).await.ok(200);

@@ -31,7 +31,10 @@ async fn a_queue_from_creation_to_deletion() {
     assert_eq!(queue["state"], "active");
     assert_eq!(queue["defaults"]["lease_ms"], 1000);
     assert_eq!(queue["defaults"]["max_attempts"], 5);
-    assert_eq!(queue["defaults"]["backoff"], json!({"initial_ms": 1000, "factor": 2.0, "max_ms": 60000, "jitter": 0.1}));
+    assert_eq!(
+        queue["defaults"]["backoff"],
+        json!({"initial_ms": 1000, "factor": 2.0, "max_ms": 60000, "jitter": 0.1})
+    );
     assert_eq!(server.get("/v1/queues/q").await.ok(200), queue);
     server.post("/v1/queues", &new).await.problem(ErrorCode::AlreadyExists);
     let page = server.post("/v1/queues/query", &json!({"where": {"team": {"eq": "ci"}}})).await.ok(200);
@@ -64,7 +67,9 @@ async fn an_item_from_enqueue_to_ack() {
     assert_eq!(list["items"][0]["id"], id);
     assert_eq!(list["items"][0].get("data"), None);
     assert_eq!(list["items"][0]["data_bytes"], data.len());
-    assert!(server.post("/v1/queues/q/items/query?data=true", &json!({})).await.ok(200)["items"][0]["data"].is_object());
+    assert!(
+        server.post("/v1/queues/q/items/query?data=true", &json!({})).await.ok(200)["items"][0]["data"].is_object()
+    );
     let none = server.post("/v1/queues/q/items/query?states=in_flight,delayed", &json!({})).await.ok(200);
     assert_eq!(none["items"], json!([]));
 
@@ -147,8 +152,10 @@ async fn failed_items_are_retried_and_then_dead() {
     assert_eq!(server.post(&path("nack"), &nack).await.ok(200), json!({"status": "dead_letter"}));
     let dead = server.post("/v1/queues/q/dead-letters/query?data=true", &json!({})).await.ok(200);
     let dead = &dead["items"][0];
-    assert_eq!((&dead["state"], &dead["death"], &dead["reason"], &dead["data"]),
-        (&json!("dead"), &json!("attempts_exhausted"), &json!("broken"), &json!(1)));
+    assert_eq!(
+        (&dead["state"], &dead["death"], &dead["reason"], &dead["data"]),
+        (&json!("dead"), &json!("attempts_exhausted"), &json!("broken"), &json!(1))
+    );
     let redrive = "/v1/queues/q/dead-letters/redrive";
     server.post(redrive, &json!({"max_items": 0})).await.problem(ErrorCode::OutOfBounds);
     assert_eq!(server.post(redrive, &json!({})).await.ok(200), json!({"items": 1, "more": false}));
@@ -167,11 +174,14 @@ async fn channels_have_metadata_and_say_why_they_wait() {
     let patch = json!({"set": {"tier": 1}, "taints": [{"key": "gpu", "value": "a", "effect": "NoSchedule"}]});
     let changed = server.call(Method::PATCH, &format!("{path}/metadata"), &patch).await.ok(200);
     assert_eq!(changed["channel"]["metadata"], json!({"tier": 1}));
-    for (set, code) in [(json!({"_x": 1}), ErrorCode::ReservedKey), (json!({"a": {"any": true}}), ErrorCode::InvalidKeyValues)] {
+    for (set, code) in
+        [(json!({"_x": 1}), ErrorCode::ReservedKey), (json!({"a": {"any": true}}), ErrorCode::InvalidKeyValues)]
+    {
         server.call(Method::PATCH, &format!("{path}/metadata"), &json!({"set": set})).await.problem(code);
     }
     server.call(Method::PATCH, &format!("{path}/metadata"), &json!({})).await.problem(ErrorCode::InvalidField);
-    let found = server.post("/v1/queues/q/channels/query", &json!({"where": {"metadata.tier": {"eq": 1}}})).await.ok(200);
+    let found =
+        server.post("/v1/queues/q/channels/query", &json!({"where": {"metadata.tier": {"eq": 1}}})).await.ok(200);
     assert_eq!(found["items"].as_array().unwrap().len(), 1);
     assert_eq!(server.post("/v1/queues/q/dequeue", &json!({})).await.ok(200)["items"], json!([]));
     let explained = server.get(&format!("{path}/explain")).await.ok(200);

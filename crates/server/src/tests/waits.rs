@@ -1,11 +1,7 @@
 //! Long polls: resolved, cancelled when the client goes away, sent away at shutdown.
 
 use serde_json::{Value, json};
-use tokio::{
-    io::AsyncWriteExt,
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use willow_api::ErrorCode;
 
 use super::harness::{self, Harness, PATIENCE};

@@ -11,10 +11,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::format::{
-    BATCH_HEADER, BatchFlags, Kind, RECORD_HEADER, RecordHeader, decode_entry, encode_record,
-    padded,
-};
+use super::format::{BATCH_HEADER, BatchFlags, Kind, RECORD_HEADER, RecordHeader, decode_entry, encode_record, padded};
 use super::index::Slot;
 use super::record::GroupId;
 use super::segment::{Segment, spare_path};
@@ -57,16 +54,10 @@ impl Writer {
             return Tidied::default();
         };
         match self.move_some(&victim, shared) {
-            Ok(more) => Tidied {
-                more,
-                done: Vec::new(),
-            },
+            Ok(more) => Tidied { more, done: Vec::new() },
             // Nothing was written; there will be another chance.
             Err(Refusal::NoSegment(_)) => Tidied::default(),
-            Err(failed) => Tidied {
-                more: false,
-                done: refuse(failed, shared),
-            },
+            Err(failed) => Tidied { more: false, done: refuse(failed, shared) },
         }
     }
 
@@ -78,18 +69,13 @@ impl Writer {
 
     /// Recycles or removes the oldest segment. The directory is synced before the next one goes,
     /// so that segments always disappear oldest first.
-    fn drop_segment(
-        &mut self,
-        segment: Arc<Segment>,
-        shared: &Mutex<Shared>,
-    ) -> Result<(), IoError> {
+    fn drop_segment(&mut self, segment: Arc<Segment>, shared: &Mutex<Shared>) -> Result<(), IoError> {
         let number = segment.number;
         // No reader comes to a segment without live entries, so the count cannot go up again.
         // Two are here: ours and the index's.
         let unread = Arc::strong_count(&segment) == 2;
         let fits = segment.bytes == self.options.segment_bytes;
-        let spare =
-            (unread && fits && self.standby.wants_spare()).then(|| spare_path(&self.dir, number));
+        let spare = (unread && fits && self.standby.wants_spare()).then(|| spare_path(&self.dir, number));
         let gone = match &spare {
             Some(spare) => self.vfs.rename(&segment.path, spare),
             None => self.vfs.remove(&segment.path),
@@ -126,11 +112,7 @@ impl Writer {
     }
 
     /// Writes some of the victim's entries again. False when there are none to move now.
-    fn move_some(
-        &mut self,
-        victim: &Arc<Segment>,
-        shared: &Mutex<Shared>,
-    ) -> Result<bool, Refusal> {
+    fn move_some(&mut self, victim: &Arc<Segment>, shared: &Mutex<Shared>) -> Result<bool, Refusal> {
         let candidates = self.candidates(victim.number, shared);
         let len = candidates.iter().map(|entry| entry.slot.record_len()).sum();
         if candidates.is_empty() {
@@ -202,11 +184,7 @@ impl Writer {
                 if bytes > budget && !found.is_empty() {
                     return found;
                 }
-                found.push(Candidate {
-                    group: *id,
-                    index,
-                    slot: *slot,
-                });
+                found.push(Candidate { group: *id, index, slot: *slot });
             }
         }
         found
@@ -218,9 +196,7 @@ fn read_entry(segment: &Segment, entry: &Candidate) -> Result<bytes::Bytes, Stri
         return Err("it is not on disk".to_owned());
     };
     let mut bytes = vec![0; RECORD_HEADER + entry.slot.len as usize];
-    segment
-        .read(&mut bytes, u64::from(offset))
-        .map_err(|error| error.to_string())?;
+    segment.read(&mut bytes, u64::from(offset)).map_err(|error| error.to_string())?;
     decode_entry(bytes.into(), entry.group, entry.index, entry.slot.term)
         .ok_or_else(|| format!("it is damaged at byte {offset}"))
 }

@@ -75,17 +75,11 @@ impl SegmentHeader {
             let magic = input.u64()?;
             let version = input.u16()?;
             let _reserved = input.u16()?;
-            let header = Self {
-                nonce: input.u64()?,
-                segment: input.u64()?,
-                bytes: input.u64()?,
-            };
+            let header = Self { nonce: input.u64()?, segment: input.u64()?, bytes: input.u64()? };
             Some((magic, version, header, input.u32()?))
         })();
         match fields {
-            Some((SEGMENT_MAGIC, version, header, crc))
-                if crc == crc32fast::hash(&head[..SEGMENT_HEADER_USED - 4]) =>
-            {
+            Some((SEGMENT_MAGIC, version, header, crc)) if crc == crc32fast::hash(&head[..SEGMENT_HEADER_USED - 4]) => {
                 if version == SEGMENT_VERSION {
                     Decoded::Valid(header)
                 } else {
@@ -166,11 +160,7 @@ impl BatchHeader {
         })();
         match fields {
             Some((BATCH_MAGIC, version, header, crc)) if crc == crc32fast::hash(&head[..44]) => {
-                if version == BATCH_VERSION {
-                    Decoded::Valid(header)
-                } else {
-                    Decoded::UnknownVersion(version)
-                }
+                if version == BATCH_VERSION { Decoded::Valid(header) } else { Decoded::UnknownVersion(version) }
             }
             _ => Decoded::Invalid,
         }
@@ -256,13 +246,7 @@ pub(crate) fn decode_record(bytes: &[u8]) -> Option<(RecordHeader, &[u8], usize)
     let mut input = Input(head);
     let version = input.u8()?;
     let kind = Kind::from_u8(input.u8()?)?;
-    let header = RecordHeader {
-        kind,
-        aux: input.u16()?,
-        group: input.u32()?,
-        index: input.u64()?,
-        term: input.u64()?,
-    };
+    let header = RecordHeader { kind, aux: input.u16()?, group: input.u32()?, index: input.u64()?, term: input.u64()? };
     let len = usize::try_from(input.u32()?).ok()?;
     let crc = input.u32()?;
     let end = RECORD_HEADER.checked_add(len)?;
@@ -314,27 +298,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const KINDS: [Kind; 8] = [
-        Kind::Entry,
-        Kind::Truncate,
-        Kind::Purge,
-        Kind::State,
-        Kind::Forget,
-        Kind::Mark,
-        Kind::Moved,
-        Kind::MarkState,
-    ];
+    const KINDS: [Kind; 8] =
+        [Kind::Entry, Kind::Truncate, Kind::Purge, Kind::State, Kind::Forget, Kind::Mark, Kind::Moved, Kind::MarkState];
 
     fn record_header() -> impl Strategy<Value = RecordHeader> {
         let kind = prop::sample::select(KINDS.to_vec());
-        (kind, any::<(u16, u32, u64, u64)>()).prop_map(|(kind, (aux, group, index, term))| {
-            RecordHeader {
-                kind,
-                aux,
-                group,
-                index,
-                term,
-            }
+        (kind, any::<(u16, u32, u64, u64)>()).prop_map(|(kind, (aux, group, index, term))| RecordHeader {
+            kind,
+            aux,
+            group,
+            index,
+            term,
         })
     }
 
@@ -416,11 +390,7 @@ mod tests {
 
     #[test]
     fn an_unknown_version_is_told_from_damage() {
-        let header = SegmentHeader {
-            nonce: 1,
-            segment: 2,
-            bytes: 3,
-        };
+        let header = SegmentHeader { nonce: 1, segment: 2, bytes: 3 };
         let mut encoded = header.encode();
         encoded[8] = 2;
         assert_eq!(SegmentHeader::decode(&encoded), Decoded::Invalid);

@@ -67,11 +67,7 @@ impl Group {
     /// A group as recovery found it.
     pub(crate) fn recovered(mark: Mark, slots: impl Iterator<Item = Slot>) -> Self {
         Self {
-            purged: if mark.purged {
-                mark.base.checked_sub(1)
-            } else {
-                None
-            },
+            purged: if mark.purged { mark.base.checked_sub(1) } else { None },
             base: mark.base,
             entries: slots.collect(),
             state: mark.state,
@@ -169,23 +165,11 @@ pub(crate) enum Undo {
     /// An entry was appended to a group that then had this base.
     Append { group: GroupId, base: u64 },
     /// Entries were cut off the end; newest first.
-    Truncate {
-        group: GroupId,
-        removed: Vec<Removed>,
-    },
+    Truncate { group: GroupId, removed: Vec<Removed> },
     /// Entries were taken off the front; oldest first.
-    Purge {
-        group: GroupId,
-        purged: Option<u64>,
-        base: u64,
-        removed: Vec<Removed>,
-    },
+    Purge { group: GroupId, purged: Option<u64>, base: u64, removed: Vec<Removed> },
     /// A value was replaced.
-    State {
-        group: GroupId,
-        key: StateKey,
-        before: Option<Bytes>,
-    },
+    State { group: GroupId, key: StateKey, before: Option<Bytes> },
     /// A group was forgotten.
     Forget { group: GroupId, before: Box<Group> },
     /// A group was met for the first time.
@@ -217,13 +201,7 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(crate) enum Located {
     Memory(Entry),
-    Disk {
-        segment: Arc<Segment>,
-        offset: u32,
-        len: u32,
-        index: u64,
-        term: u64,
-    },
+    Disk { segment: Arc<Segment>, offset: u32, len: u32, index: u64, term: u64 },
 }
 
 #[derive(Debug, Default)]
@@ -238,20 +216,9 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    pub(crate) fn new(
-        groups: BTreeMap<GroupId, Group>,
-        segments: BTreeMap<u64, Held>,
-        cache_bytes: u64,
-    ) -> Self {
+    pub(crate) fn new(groups: BTreeMap<GroupId, Group>, segments: BTreeMap<u64, Held>, cache_bytes: u64) -> Self {
         let state_bytes = groups.values().map(Group::state_bytes).sum();
-        Self {
-            groups,
-            segments,
-            next_ticket: 0,
-            cache_bytes,
-            cache_share: cache_bytes,
-            state_bytes,
-        }
+        Self { groups, segments, next_ticket: 0, cache_bytes, cache_share: cache_bytes, state_bytes }
     }
 
     /// The ticket that the next appended entry gets.
@@ -266,19 +233,12 @@ impl Index {
 
     /// Applies one record and notes in `undo` how to take it back; on an error, too, what is in
     /// `undo` must be taken back.
-    pub(crate) fn apply(
-        &mut self,
-        record: &Record,
-        undo: &mut Vec<Undo>,
-    ) -> Result<(), WriteError> {
+    pub(crate) fn apply(&mut self, record: &Record, undo: &mut Vec<Undo>) -> Result<(), WriteError> {
         let id = record.group();
         if let Record::Forget { .. } = record {
             if let Some(before) = self.groups.remove(&id) {
                 self.state_bytes -= before.state_bytes();
-                undo.push(Undo::Forget {
-                    group: id,
-                    before: Box::new(before),
-                });
+                undo.push(Undo::Forget { group: id, before: Box::new(before) });
             }
             return Ok(());
         }
@@ -288,19 +248,12 @@ impl Index {
         }
         let group = self.groups.get_mut(&id).expect("added above");
         match record {
-            Record::Entry {
-                index,
-                term,
-                payload,
-                ..
-            } => {
+            Record::Entry { index, term, payload, .. } => {
                 let base = group.base;
                 append(group, id, *index)?;
                 let slot = Slot {
                     term: *term,
-                    at: At::Pending {
-                        ticket: self.next_ticket,
-                    },
+                    at: At::Pending { ticket: self.next_ticket },
                     len: u32::try_from(payload.len()).expect("checked against the segment"),
                 };
                 self.next_ticket += 1;
@@ -314,11 +267,7 @@ impl Index {
                 let old = group.state_bytes();
                 let before = group.state.insert(*key, value.clone());
                 self.state_bytes = self.state_bytes - old + group.state_bytes();
-                undo.push(Undo::State {
-                    group: id,
-                    key: *key,
-                    before,
-                });
+                undo.push(Undo::State { group: id, key: *key, before });
             }
             Record::Forget { .. } => {}
         }
@@ -335,22 +284,11 @@ impl Index {
             }
             Undo::Truncate { group, removed } => {
                 let group = self.group_mut(group);
-                removed
-                    .into_iter()
-                    .rev()
-                    .for_each(|one| group.unpop_back(one));
+                removed.into_iter().rev().for_each(|one| group.unpop_back(one));
             }
-            Undo::Purge {
-                group,
-                purged,
-                base,
-                removed,
-            } => {
+            Undo::Purge { group, purged, base, removed } => {
                 let group = self.group_mut(group);
-                removed
-                    .into_iter()
-                    .rev()
-                    .for_each(|one| group.unpop_front(one));
+                removed.into_iter().rev().for_each(|one| group.unpop_front(one));
                 group.purged = purged;
                 group.base = base;
             }
@@ -389,10 +327,7 @@ impl Index {
 
     /// Changes where an entry is, if it is still where the caller thinks.
     pub(crate) fn replace(&mut self, group: GroupId, index: u64, from: At, to: At) -> bool {
-        let slot = self
-            .groups
-            .get_mut(&group)
-            .and_then(|group| group.slot_mut(index));
+        let slot = self.groups.get_mut(&group).and_then(|group| group.slot_mut(index));
         match slot {
             Some(slot) if slot.at == from => {
                 slot.at = to;
@@ -439,11 +374,7 @@ impl Index {
                 break;
             }
             found.push(match (group.payload(at), slot.at) {
-                (Some(payload), _) => Located::Memory(Entry {
-                    index,
-                    term: slot.term,
-                    payload: payload.clone(),
-                }),
+                (Some(payload), _) => Located::Memory(Entry { index, term: slot.term, payload: payload.clone() }),
                 (None, At::Disk { segment, offset }) => Located::Disk {
                     segment: Arc::clone(&self.segments[&segment].segment),
                     offset,
@@ -492,10 +423,7 @@ fn truncate(group: &mut Group, id: GroupId, from: u64) -> Result<Undo, WriteErro
 
 fn purge(group: &mut Group, id: GroupId, up_to: u64) -> Result<Option<Undo>, WriteError> {
     let Some(after) = up_to.checked_add(1) else {
-        return Err(WriteError::OutOfOrder {
-            group: id,
-            reason: "the index is exhausted".to_owned(),
-        });
+        return Err(WriteError::OutOfOrder { group: id, reason: "the index is exhausted".to_owned() });
     };
     if after < group.base && !group.accepts_any_index() {
         return Ok(None);
@@ -510,10 +438,5 @@ fn purge(group: &mut Group, id: GroupId, up_to: u64) -> Result<Option<Undo>, Wri
     }
     group.base = after;
     group.purged = Some(up_to);
-    Ok(Some(Undo::Purge {
-        group: id,
-        purged,
-        base,
-        removed,
-    }))
+    Ok(Some(Undo::Purge { group: id, purged, base, removed }))
 }

@@ -26,11 +26,7 @@ pub(crate) type Marks = BTreeMap<GroupId, Mark>;
 
 /// Applies a record; `payload` is the value of a state record. An error says how the record
 /// contradicts what came before it.
-pub(crate) fn apply(
-    marks: &mut Marks,
-    header: &RecordHeader,
-    payload: Bytes,
-) -> Result<(), &'static str> {
+pub(crate) fn apply(marks: &mut Marks, header: &RecordHeader, payload: Bytes) -> Result<(), &'static str> {
     if header.kind == Kind::Forget {
         marks.remove(&header.group);
         return Ok(());

@@ -105,9 +105,7 @@ impl Log {
         let mut shared = lock(&inner.shared);
         shared.check_open()?;
         inner.check_room(&shared, &records, bytes)?;
-        shared
-            .enqueue(records, Box::new(on_durable), &inner.options)
-            .map_err(|(_, error)| error)?;
+        shared.enqueue(records, Box::new(on_durable), &inner.options).map_err(|(_, error)| error)?;
         drop(shared);
         match &inner.inline {
             None => inner.work.notify_one(),
@@ -127,12 +125,7 @@ impl Log {
     }
 
     /// Sets a small durable value of a group and waits until it is durable.
-    pub fn save_state(
-        &self,
-        group: GroupId,
-        key: StateKey,
-        value: Bytes,
-    ) -> Result<(), WriteError> {
+    pub fn save_state(&self, group: GroupId, key: StateKey, value: Bytes) -> Result<(), WriteError> {
         self.append(vec![Record::State { group, key, value }])
     }
 
@@ -143,20 +136,12 @@ impl Log {
 
     /// Ids of the groups that the log knows, in order.
     pub fn groups(&self) -> Vec<GroupId> {
-        lock(&self.inner.shared)
-            .index
-            .groups
-            .keys()
-            .copied()
-            .collect()
+        lock(&self.inner.shared).index.groups.keys().copied().collect()
     }
 
     /// What is held of a group; the default (all zero) for one never heard of.
     pub fn bounds(&self, group: GroupId) -> Bounds {
-        lock(&self.inner.shared)
-            .index
-            .bounds(group)
-            .unwrap_or_default()
+        lock(&self.inner.shared).index.bounds(group).unwrap_or_default()
     }
 
     /// Term of an entry that is held; needs no disk.
@@ -168,41 +153,19 @@ impl Log {
     /// exceeded, but never before the first entry, so that a caller always gets on.
     ///
     /// Does not block writing, and goes on after writing has failed.
-    pub fn read(
-        &self,
-        group: GroupId,
-        range: Range<u64>,
-        max_bytes: u64,
-    ) -> Result<Vec<Entry>, ReadError> {
-        let located = lock(&self.inner.shared)
-            .index
-            .locate(group, range, max_bytes);
+    pub fn read(&self, group: GroupId, range: Range<u64>, max_bytes: u64) -> Result<Vec<Entry>, ReadError> {
+        let located = lock(&self.inner.shared).index.locate(group, range, max_bytes);
         let mut entries = Vec::with_capacity(located.len());
         for place in located {
             entries.push(match place {
                 Located::Memory(entry) => entry,
-                Located::Disk {
-                    segment,
-                    offset,
-                    len,
-                    index,
-                    term,
-                } => {
+                Located::Disk { segment, offset, len, index, term } => {
                     let mut bytes = vec![0; RECORD_HEADER + len as usize];
                     let offset = u64::from(offset);
                     segment.read(&mut bytes, offset)?;
                     let payload = format::decode_entry(bytes.into(), group, index, term)
-                        .ok_or_else(|| ReadError::Corrupt {
-                            path: segment.path.clone(),
-                            offset,
-                            group,
-                            index,
-                        })?;
-                    Entry {
-                        index,
-                        term,
-                        payload,
-                    }
+                        .ok_or_else(|| ReadError::Corrupt { path: segment.path.clone(), offset, group, index })?;
+                    Entry { index, term, payload }
                 }
             });
         }
@@ -241,20 +204,13 @@ impl Log {
 }
 
 impl Inner {
-    fn check_room(
-        &self,
-        shared: &Shared,
-        records: &[Record],
-        bytes: u64,
-    ) -> Result<(), WriteError> {
+    fn check_room(&self, shared: &Shared, records: &[Record], bytes: u64) -> Result<(), WriteError> {
         let max = self.options.max_queued_bytes;
         let queued = shared.queued_bytes.saturating_add(bytes);
         if queued > max {
             return Err(WriteError::QueueFull { bytes: queued, max });
         }
-        let adds = records
-            .iter()
-            .any(|record| matches!(record, Record::Entry { .. }));
+        let adds = records.iter().any(|record| matches!(record, Record::Entry { .. }));
         let reserve = if adds { self.options.reserve_bytes } else { 0 };
         // Twice, for headers and padding of small batches.
         self.check_reserve(shared, reserve.saturating_add(bytes.saturating_mul(2)))
@@ -349,10 +305,7 @@ impl Drop for WriterEnds {
 /// The writer's thread: commit what is queued, tidy up, wait for more.
 fn run_writer(mut writer: Writer, shared: Arc<Mutex<Shared>>, work: &Condvar) {
     let idle = writer.options.idle_seal;
-    let _ends = WriterEnds {
-        shared: Arc::clone(&shared),
-        standby: Arc::clone(&writer.standby),
-    };
+    let _ends = WriterEnds { shared: Arc::clone(&shared), standby: Arc::clone(&writer.standby) };
     loop {
         let done = writer.commit(&shared);
         let worked = done.is_some();
@@ -377,9 +330,7 @@ fn run_writer(mut writer: Writer, shared: Arc<Mutex<Shared>>, work: &Condvar) {
                 false
             }
             Some(idle) => {
-                let (guard, result) = work
-                    .wait_timeout(guard, idle)
-                    .unwrap_or_else(PoisonError::into_inner);
+                let (guard, result) = work.wait_timeout(guard, idle).unwrap_or_else(PoisonError::into_inner);
                 result.timed_out() && guard.queue.is_empty()
             }
         };

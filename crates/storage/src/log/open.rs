@@ -38,11 +38,7 @@ impl Log {
     /// Everything whose callback said durable is there again. A torn last write is cut off with
     /// a warning; damage to anything before it is [`OpenError::Corrupt`], and then nothing on
     /// disk was changed.
-    pub fn open(
-        vfs: Arc<dyn Vfs>,
-        dir: &Path,
-        options: Options,
-    ) -> Result<(Self, Recovered), OpenError> {
+    pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: Options) -> Result<(Self, Recovered), OpenError> {
         options.check()?;
         vfs.create_dir_all(dir).context("create", dir)?;
         let lock = lock_dir(&*vfs, dir)?;
@@ -68,22 +64,10 @@ impl Log {
         let replayed = recover::replay(&files.segments, nonce)?;
         recover::mend(&files.segments, &replayed)?;
         let recovered = report(&replayed, created, files.segments.len());
-        let standby = Standby::new(
-            maker,
-            files.spares,
-            options.retry_interval,
-            options.threading == Threading::Inline,
-        );
+        let standby = Standby::new(maker, files.spares, options.retry_interval, options.threading == Threading::Inline);
         let beyond = files.segments.split_off(replayed.tail + 1);
         let ready = keep_standby(&*vfs, dir, beyond, &options)?;
-        let opening = Opening {
-            vfs,
-            dir: dir.to_owned(),
-            options,
-            nonce,
-            lock,
-            standby: Arc::new(standby),
-        };
+        let opening = Opening { vfs, dir: dir.to_owned(), options, nonce, lock, standby: Arc::new(standby) };
         let log = opening.finish(replayed, files.segments, ready)?;
         Ok((log, recovered))
     }
@@ -99,12 +83,7 @@ struct Opening {
 }
 
 impl Opening {
-    fn finish(
-        self,
-        replayed: Replayed,
-        segments: Vec<Arc<Segment>>,
-        ready: Option<Segment>,
-    ) -> Result<Log, OpenError> {
+    fn finish(self, replayed: Replayed, segments: Vec<Arc<Segment>>, ready: Option<Segment>) -> Result<Log, OpenError> {
         let current = Arc::clone(&segments[replayed.tail]);
         let (offset, sequence, sealed) = (replayed.offset, replayed.sequence, replayed.sealed);
         let durable = replayed.marks.clone();
@@ -142,24 +121,16 @@ impl Opening {
             stuck_segment: None,
             _lock: self.lock,
         };
-        let inner = start(writer, shared, &self.standby, self.options)
-            .context("start a thread for", &self.dir)?;
+        let inner = start(writer, shared, &self.standby, self.options).context("start a thread for", &self.dir)?;
         match ready {
             Some(segment) => self.standby.put(segment),
             None => self.standby.request(next),
         }
-        Ok(Log {
-            inner: Arc::new(inner),
-        })
+        Ok(Log { inner: Arc::new(inner) })
     }
 }
 
-fn start(
-    writer: Writer,
-    shared: Arc<Mutex<Shared>>,
-    standby: &Arc<Standby>,
-    options: Options,
-) -> io::Result<Inner> {
+fn start(writer: Writer, shared: Arc<Mutex<Shared>>, standby: &Arc<Standby>, options: Options) -> io::Result<Inner> {
     let work = Arc::new(Condvar::new());
     let mut threads = Vec::new();
     let mut inline = None;
@@ -172,22 +143,13 @@ fn start(
             threads.push(standby.spawn()?);
         }
     }
-    Ok(Inner {
-        shared,
-        work,
-        standby: Arc::clone(standby),
-        options,
-        inline,
-        threads: Mutex::new(threads),
-    })
+    Ok(Inner { shared, work, standby: Arc::clone(standby), options, inline, threads: Mutex::new(threads) })
 }
 
 fn lock_dir(vfs: &dyn Vfs, dir: &Path) -> Result<Box<dyn LockGuard>, OpenError> {
     vfs.lock_dir(dir).map_err(|error| {
         if error.kind() == io::ErrorKind::WouldBlock {
-            OpenError::Locked {
-                dir: dir.to_owned(),
-            }
+            OpenError::Locked { dir: dir.to_owned() }
         } else {
             IoError::new("lock", dir, error).into()
         }
@@ -205,29 +167,14 @@ struct Files {
 /// Lists the directory and opens the segments in it.
 fn find(vfs: &dyn Vfs, dir: &Path) -> Result<Files, OpenError> {
     let names = vfs.list(dir).context("list", dir)?;
-    let mut numbers: Vec<u64> = names
-        .iter()
-        .filter_map(|name| parse_segment(name))
-        .collect();
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| parse_segment(name)).collect();
     numbers.sort_unstable();
-    let mut spares: Vec<PathBuf> = names
-        .iter()
-        .filter(|name| is_spare(name))
-        .map(|name| dir.join(name))
-        .collect();
+    let mut spares: Vec<PathBuf> = names.iter().filter(|name| is_spare(name)).map(|name| dir.join(name)).collect();
     spares.sort();
-    let mut files = Files {
-        segments: Vec::with_capacity(numbers.len()),
-        nonce: None,
-        spares,
-    };
+    let mut files = Files { segments: Vec::with_capacity(numbers.len()), nonce: None, spares };
     for number in numbers {
         let path = segment_path(dir, number);
-        let corrupt = |reason: String| OpenError::Corrupt {
-            path: path.clone(),
-            offset: 0,
-            reason,
-        };
+        let corrupt = |reason: String| OpenError::Corrupt { path: path.clone(), offset: 0, reason };
         let last = files.segments.last().map_or(number, |last| last.number + 1);
         if last != number {
             return Err(corrupt(format!("segment {last:016x} before it is missing")));
@@ -243,15 +190,9 @@ fn find(vfs: &dyn Vfs, dir: &Path) -> Result<Files, OpenError> {
 }
 
 fn open_segment(vfs: &dyn Vfs, number: u64, path: PathBuf) -> Result<(Segment, u64), OpenError> {
-    let file = vfs
-        .open(&path, OpenMode::ReadWrite)
-        .context("open", &path)?;
+    let file = vfs.open(&path, OpenMode::ReadWrite).context("open", &path)?;
     let bytes = file.len().context("measure", &path)?;
-    let corrupt = |reason: &str| OpenError::Corrupt {
-        path: path.clone(),
-        offset: 0,
-        reason: reason.to_owned(),
-    };
+    let corrupt = |reason: &str| OpenError::Corrupt { path: path.clone(), offset: 0, reason: reason.to_owned() };
     if bytes < SEGMENT_HEADER as u64 {
         return Err(corrupt("it is too short for a segment"));
     }
@@ -270,23 +211,13 @@ fn open_segment(vfs: &dyn Vfs, number: u64, path: PathBuf) -> Result<(Segment, u
     if header.bytes != bytes {
         return Err(corrupt("it does not have the length in its header"));
     }
-    let segment = Segment {
-        number,
-        path,
-        file,
-        bytes,
-    };
+    let segment = Segment { number, path, file, bytes };
     Ok((segment, header.nonce))
 }
 
 /// Removes the only segment if nothing was ever written to it and it has another length than is
 /// wanted now; and spares of another length.
-fn drop_empty_log(
-    vfs: &dyn Vfs,
-    dir: &Path,
-    files: &mut Files,
-    options: &Options,
-) -> Result<(), OpenError> {
+fn drop_empty_log(vfs: &dyn Vfs, dir: &Path, files: &mut Files, options: &Options) -> Result<(), OpenError> {
     let mut kept = Vec::new();
     for spare in std::mem::take(&mut files.spares) {
         let file = vfs.open(&spare, OpenMode::Read).context("open", &spare)?;
@@ -338,10 +269,8 @@ fn keep_standby(
 }
 
 fn build_index(replayed: Replayed, segments: Vec<Arc<Segment>>, cache_bytes: u64) -> Index {
-    let mut held: BTreeMap<u64, Held> = segments
-        .into_iter()
-        .map(|segment| (segment.number, Held { segment, live: 0 }))
-        .collect();
+    let mut held: BTreeMap<u64, Held> =
+        segments.into_iter().map(|segment| (segment.number, Held { segment, live: 0 })).collect();
     let mut entries = replayed.entries;
     let mut groups = BTreeMap::new();
     for (id, mark) in replayed.marks {
@@ -365,12 +294,7 @@ fn report(replayed: &Replayed, created: bool, segments: usize) -> Recovered {
             "the last write was cut short by a crash; it was never acknowledged, and is dropped"
         );
     }
-    Recovered {
-        created,
-        batches: replayed.batches,
-        segments: segments as u64,
-        torn: replayed.torn.clone(),
-    }
+    Recovered { created, batches: replayed.batches, segments: segments as u64, torn: replayed.torn.clone() }
 }
 
 /// A number nobody can foresee, from the standard library's seed for hash maps.

@@ -97,16 +97,13 @@ impl Options {
     /// The largest payload of one entry.
     pub fn max_record_bytes(&self) -> u64 {
         let overhead = (SEGMENT_HEADER + BATCH_HEADER + RECORD_HEADER + SECTOR) as u64;
-        self.segment_bytes
-            .saturating_sub(overhead + self.max_state_bytes)
+        self.segment_bytes.saturating_sub(overhead + self.max_state_bytes)
     }
 
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let refuse = |reason: String| Err(OpenError::Options(reason));
         let segment = self.segment_bytes;
-        if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&segment)
-            || !segment.is_multiple_of(PAGE as u64)
-        {
+        if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&segment) || !segment.is_multiple_of(PAGE as u64) {
             return refuse(format!(
                 "segment_bytes is {segment}; it must be a multiple of {PAGE} from \
                  {MIN_SEGMENT_BYTES} to {MAX_SEGMENT_BYTES}"

@@ -15,9 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::flip;
-use super::format::{
-    BATCH_HEADER, BatchHeader, Decoded, Kind, RecordHeader, SECTOR, SEGMENT_HEADER, decode_record,
-};
+use super::format::{BATCH_HEADER, BatchHeader, Decoded, Kind, RecordHeader, SECTOR, SEGMENT_HEADER, decode_record};
 use super::index::{At, Slot};
 use super::mark::{self, Marks};
 use super::record::GroupId;
@@ -117,10 +115,7 @@ impl Scan<'_> {
         let header = match self.look(at, offset)? {
             Look::Batch(header) => header,
             Look::UnknownVersion(version) => {
-                return Err(OpenError::UnknownVersion {
-                    path: self.segments[at].path.clone(),
-                    version,
-                });
+                return Err(OpenError::UnknownVersion { path: self.segments[at].path.clone(), version });
             }
             Look::Torn(_) | Look::Flipped(_) | Look::Nothing => return Ok(false),
         };
@@ -166,9 +161,7 @@ impl Scan<'_> {
             return Ok(Look::Batch(header));
         }
         Ok(match flip::single_bit(payload, header.payload_crc) {
-            Some((byte, mask)) if is_whole_but_for(payload, byte, mask, header.records) => {
-                Look::Flipped(header)
-            }
+            Some((byte, mask)) if is_whole_but_for(payload, byte, mask, header.records) => Look::Flipped(header),
             _ => Look::Torn(header),
         })
     }
@@ -191,8 +184,7 @@ impl Scan<'_> {
             };
             let place = At::Disk {
                 segment: segment.number,
-                offset: u32::try_from(offset + at as u64)
-                    .map_err(|_| corrupt(at, "the segment is too long"))?,
+                offset: u32::try_from(offset + at as u64).map_err(|_| corrupt(at, "the segment is too long"))?,
             };
             let leads = matches!(record.kind, Kind::Mark | Kind::MarkState);
             if leads && let Some(marks) = &mut checkpoint {
@@ -201,9 +193,7 @@ impl Scan<'_> {
                 if let Some(marks) = checkpoint.take() {
                     adopt(&mut self.out.marks, marks, first).map_err(|why| corrupt(at, why))?;
                 }
-                self.out
-                    .record(&record, payload, place)
-                    .map_err(|why| corrupt(at, why))?;
+                self.out.record(&record, payload, place).map_err(|why| corrupt(at, why))?;
             }
             at += used;
         }
@@ -244,11 +234,7 @@ impl Scan<'_> {
             }
         }
         for at in tail..self.segments.len() {
-            let from = if at == tail {
-                offset
-            } else {
-                SEGMENT_HEADER as u64
-            };
+            let from = if at == tail { offset } else { SEGMENT_HEADER as u64 };
             self.refuse_later_batch(at, from, &starts)?;
         }
         Ok(())
@@ -256,12 +242,7 @@ impl Scan<'_> {
 
     /// Looks for the header of a batch that can only have been written after the one that is
     /// missing was durable.
-    fn refuse_later_batch(
-        &mut self,
-        at: usize,
-        from: u64,
-        starts: &[(usize, u64)],
-    ) -> Result<(), OpenError> {
+    fn refuse_later_batch(&mut self, at: usize, from: u64, starts: &[(usize, u64)]) -> Result<(), OpenError> {
         let segment = &self.segments[at];
         let mut offset = from;
         while offset + SECTOR as u64 <= segment.bytes {
@@ -271,8 +252,8 @@ impl Scan<'_> {
                 && header.segment == segment.number
             {
                 let next = self.expected.unwrap_or(0);
-                let torn_itself = starts.contains(&(at, offset))
-                    && self.expected.is_none_or(|next| next == header.sequence);
+                let torn_itself =
+                    starts.contains(&(at, offset)) && self.expected.is_none_or(|next| next == header.sequence);
                 if header.sequence >= next && !torn_itself {
                     let (tail, start) = (self.out.tail, self.out.offset);
                     let reason = format!(
@@ -290,11 +271,7 @@ impl Scan<'_> {
     }
 
     fn corrupt(&self, at: usize, offset: u64, reason: &str) -> OpenError {
-        OpenError::Corrupt {
-            path: self.segments[at].path.clone(),
-            offset,
-            reason: reason.to_owned(),
-        }
+        OpenError::Corrupt { path: self.segments[at].path.clone(), offset, reason: reason.to_owned() }
     }
 
     /// Every entry between a group's marks must have been found.
@@ -317,12 +294,7 @@ impl Scan<'_> {
 
 impl Replayed {
     /// Applies one record that lies at `place`.
-    fn record(
-        &mut self,
-        record: &RecordHeader,
-        payload: &[u8],
-        place: At,
-    ) -> Result<(), &'static str> {
+    fn record(&mut self, record: &RecordHeader, payload: &[u8], place: At) -> Result<(), &'static str> {
         let value = match record.kind {
             Kind::State => Bytes::copy_from_slice(payload),
             _ => Bytes::new(),
@@ -399,11 +371,7 @@ fn is_whole_but_for(payload: &[u8], byte: usize, mask: u8, records: u32) -> bool
 }
 
 fn file_name(segment: &Segment) -> String {
-    segment
-        .path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    segment.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// A piece of a segment, kept to serve small reads that lie close together.
@@ -417,8 +385,7 @@ struct Window {
 impl Window {
     fn get(&mut self, segment: &Segment, offset: u64, len: usize) -> Result<&[u8], OpenError> {
         let end = self.start + self.bytes.len() as u64;
-        let held =
-            self.segment == segment.number && offset >= self.start && offset + len as u64 <= end;
+        let held = self.segment == segment.number && offset >= self.start && offset + len as u64 <= end;
         if !held {
             let rest = segment.bytes.saturating_sub(offset);
             let take = (len.max(READ_BYTES) as u64).min(rest).max(len as u64);

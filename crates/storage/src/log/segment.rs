@@ -23,9 +23,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<(), IoError> {
-        self.file
-            .write_all_at(bytes, offset)
-            .context("write", &self.path)
+        self.file.write_all_at(bytes, offset).context("write", &self.path)
     }
 
     pub(crate) fn sync(&self) -> Result<(), IoError> {
@@ -33,9 +31,7 @@ impl Segment {
     }
 
     pub(crate) fn read(&self, buf: &mut [u8], offset: u64) -> Result<(), IoError> {
-        self.file
-            .read_exact_at(buf, offset)
-            .context("read", &self.path)
+        self.file.read_exact_at(buf, offset).context("read", &self.path)
     }
 }
 
@@ -61,10 +57,7 @@ pub(crate) fn is_spare(name: &str) -> bool {
 
 fn parse(name: &str, suffix: &str) -> Option<u64> {
     let stem = name.strip_suffix(suffix)?;
-    let canonical = stem.len() == 16
-        && stem
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let canonical = stem.len() == 16 && stem.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if !canonical {
         return None;
     }

@@ -30,10 +30,7 @@ pub(crate) struct Item {
 
 impl fmt::Debug for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Item")
-            .field("records", &self.records.len())
-            .field("bytes", &self.bytes)
-            .finish_non_exhaustive()
+        f.debug_struct("Item").field("records", &self.records.len()).field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
@@ -82,9 +79,7 @@ impl Shared {
     /// Why nothing can be written any more, if so.
     pub(crate) fn check_open(&self) -> Result<(), WriteError> {
         if let Some(cause) = &self.poisoned {
-            return Err(WriteError::Poisoned {
-                cause: cause.clone(),
-            });
+            return Err(WriteError::Poisoned { cause: cause.clone() });
         }
         if self.closed {
             return Err(WriteError::Closed);
@@ -106,9 +101,9 @@ impl Shared {
         while failed.is_none() && (rest.peek().is_some() || items.is_empty()) {
             let mut part = Vec::new();
             let mut bytes = 0;
-            while let Some(record) = rest.next_if(|record| {
-                part.is_empty() || bytes + encoded_len(record) <= options.max_batch_bytes
-            }) {
+            while let Some(record) =
+                rest.next_if(|record| part.is_empty() || bytes + encoded_len(record) <= options.max_batch_bytes)
+            {
                 bytes += encoded_len(&record);
                 part.push(record);
             }
@@ -191,16 +186,12 @@ impl Shared {
     /// Notes that an entry moved on disk, wherever its slot is now: in the index, or removed by a
     /// record that is not durable yet.
     pub(crate) fn relocate(&mut self, entry: &Relocation) {
-        let found = self
-            .index
-            .replace(entry.group, entry.index, entry.from, entry.to);
+        let found = self.index.replace(entry.group, entry.index, entry.from, entry.to);
         if found {
             return;
         }
         let pending = self.inflight.iter_mut().chain(self.queue.iter_mut());
-        let removed = pending
-            .flat_map(|item| item.undo.iter_mut())
-            .flat_map(Undo::removed_mut);
+        let removed = pending.flat_map(|item| item.undo.iter_mut()).flat_map(Undo::removed_mut);
         for slot in removed {
             if slot.at == entry.from {
                 slot.at = entry.to;

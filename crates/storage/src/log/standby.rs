@@ -63,20 +63,11 @@ impl Maker {
             self.vfs.open(from, OpenMode::CreateNew)
         }
         .context("create", from)?;
-        let segment = Segment {
-            number,
-            path: from.to_owned(),
-            file,
-            bytes: self.segment_bytes,
-        };
+        let segment = Segment { number, path: from.to_owned(), file, bytes: self.segment_bytes };
         if !recycled {
             self.fill(&segment)?;
         }
-        let header = SegmentHeader {
-            nonce: self.nonce,
-            segment: number,
-            bytes: self.segment_bytes,
-        };
+        let header = SegmentHeader { nonce: self.nonce, segment: number, bytes: self.segment_bytes };
         segment.write(&header.encode(), 0)?;
         segment.sync()?;
         let path = segment_path(&self.dir, number);
@@ -86,18 +77,13 @@ impl Maker {
     }
 
     fn check_free(&self) -> Result<(), IoError> {
-        let free = self
-            .vfs
-            .free_bytes(&self.dir)
-            .context("measure the free space of", &self.dir)?;
+        let free = self.vfs.free_bytes(&self.dir).context("measure the free space of", &self.dir)?;
         let needed = self.min_free_bytes.saturating_add(self.segment_bytes);
         if free >= needed {
             return Ok(());
         }
-        let reason = format!(
-            "{free} bytes are free, and a new segment needs {needed} ({} to stay free)",
-            self.min_free_bytes
-        );
+        let reason =
+            format!("{free} bytes are free, and a new segment needs {needed} ({} to stay free)", self.min_free_bytes);
         let full = std::io::Error::new(std::io::ErrorKind::StorageFull, reason);
         Err(IoError::new("make a segment in", &self.dir, full))
     }
@@ -140,18 +126,10 @@ pub(crate) struct Standby {
 }
 
 impl Standby {
-    pub(crate) fn new(
-        maker: Maker,
-        spares: Vec<PathBuf>,
-        retry_interval: Duration,
-        inline: bool,
-    ) -> Self {
+    pub(crate) fn new(maker: Maker, spares: Vec<PathBuf>, retry_interval: Duration, inline: bool) -> Self {
         Self {
             maker,
-            state: Mutex::new(State {
-                spares,
-                ..State::default()
-            }),
+            state: Mutex::new(State { spares, ..State::default() }),
             changed: Condvar::new(),
             retry_interval,
             inline,
@@ -165,27 +143,20 @@ impl Standby {
     /// Starts the thread that makes segments.
     pub(crate) fn spawn(self: &Arc<Self>) -> std::io::Result<thread::JoinHandle<()>> {
         let standby = Arc::clone(self);
-        thread::Builder::new()
-            .name("willow-segments".to_owned())
-            .spawn(move || standby.run())
+        thread::Builder::new().name("willow-segments".to_owned()).spawn(move || standby.run())
     }
 
     fn run(&self) {
         let mut state = self.lock();
         while !state.stop {
             if state.want.is_none() {
-                state = self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             state = self.make(state);
             if state.failed.is_some() && !state.stop {
-                (state, _) = self
-                    .changed
-                    .wait_timeout(state, self.retry_interval)
-                    .unwrap_or_else(PoisonError::into_inner);
+                (state, _) =
+                    self.changed.wait_timeout(state, self.retry_interval).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
@@ -248,10 +219,7 @@ impl Standby {
             if let Some(error) = &state.failed {
                 return Err(error.clone());
             }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::format::{
-    BATCH_HEADER, BatchFlags, BatchHeader, Kind, PAGE, RecordHeader, SEGMENT_HEADER, encode_record,
-    padded,
+    BATCH_HEADER, BatchFlags, BatchHeader, Kind, PAGE, RecordHeader, SEGMENT_HEADER, encode_record, padded,
 };
 use super::index::{At, Held};
 use super::mark::{self, Mark};
@@ -68,9 +67,7 @@ impl Writer {
                 return None;
             }
             let items = shared.inflight.iter();
-            items
-                .map(|item| (Arc::clone(&item.records), item.first_ticket))
-                .collect()
+            items.map(|item| (Arc::clone(&item.records), item.first_ticket)).collect()
         };
         Some(match self.write_batch(&batch, shared) {
             Ok(relocations) => publish(&relocations, shared),
@@ -113,8 +110,7 @@ impl Writer {
                 Record::State { value, .. } => value.clone(),
                 _ => Bytes::new(),
             };
-            mark::apply(&mut self.durable, &header, value)
-                .expect("the index refused what does not follow");
+            mark::apply(&mut self.durable, &header, value).expect("the index refused what does not follow");
         }
         Ok(relocations)
     }
@@ -130,11 +126,7 @@ impl Writer {
     /// Makes room for a batch with `len` bytes of records, rolling over if need be, and starts
     /// the buffer: room for the header and, in a fresh segment, the checkpoint. Answers the
     /// number of records the checkpoint has.
-    pub(crate) fn start_batch(
-        &mut self,
-        len: u64,
-        shared: &Mutex<Shared>,
-    ) -> Result<usize, Refusal> {
+    pub(crate) fn start_batch(&mut self, len: u64, shared: &Mutex<Shared>) -> Result<usize, Refusal> {
         let total = padded(BATCH_HEADER as u64 + len);
         if self.offset + total > self.current.bytes {
             self.roll(shared)?;
@@ -155,10 +147,7 @@ impl Writer {
             };
             encode_record(&header, &[], &mut self.buffer);
             for (key, value) in &mark.state {
-                let header = RecordHeader {
-                    kind: Kind::MarkState,
-                    ..state_header(*group, *key)
-                };
+                let header = RecordHeader { kind: Kind::MarkState, ..state_header(*group, *key) };
                 encode_record(&header, value, &mut self.buffer);
             }
             count += 1 + mark.state.len();
@@ -176,11 +165,7 @@ impl Writer {
         let checkpoint = self.offset == SEGMENT_HEADER as u64;
         let payload = &self.buffer[BATCH_HEADER..];
         let header = BatchHeader {
-            flags: if checkpoint {
-                BatchFlags::CHECKPOINT
-            } else {
-                flags
-            },
+            flags: if checkpoint { BatchFlags::CHECKPOINT } else { flags },
             nonce: self.nonce,
             segment: self.current.number,
             sequence: self.sequence,
@@ -194,18 +179,12 @@ impl Writer {
             // Limits on records and state make this impossible; refusing is still better than
             // writing past the segment.
             let error = std::io::Error::other("a batch is larger than a segment");
-            return Err(Refusal::Failed(IoError::new(
-                "write",
-                &self.current.path,
-                error,
-            )));
+            return Err(Refusal::Failed(IoError::new("write", &self.current.path, error)));
         }
         let full_pages = end.next_multiple_of(PAGE as u64) - self.offset;
         self.buffer.resize(full_pages as usize, 0);
         let written = self.current.write(&self.buffer, self.offset);
-        written
-            .and_then(|()| self.current.sync())
-            .map_err(Refusal::Failed)?;
+        written.and_then(|()| self.current.sync()).map_err(Refusal::Failed)?;
         self.offset = end;
         self.sequence += 1;
         self.sealed = flags == BatchFlags::SEAL;
@@ -223,10 +202,7 @@ impl Writer {
         self.standby.request(segment.number + 1);
         let mut shared = lock(shared);
         shared.remaining = segment.bytes - SEGMENT_HEADER as u64;
-        let held = Held {
-            segment: Arc::clone(&segment),
-            live: 0,
-        };
+        let held = Held { segment: Arc::clone(&segment), live: 0 };
         shared.index.segments.insert(segment.number, held);
         drop(shared);
         self.current = segment;
@@ -241,9 +217,7 @@ impl Writer {
         if self.sealed || !has_room || lock(shared).poisoned.is_some() {
             return Vec::new();
         }
-        let sealed = self
-            .start_batch(0, shared)
-            .and_then(|count| self.finish_batch(BatchFlags::SEAL, count, shared));
+        let sealed = self.start_batch(0, shared).and_then(|count| self.finish_batch(BatchFlags::SEAL, count, shared));
         match sealed {
             // Nothing of anybody's was to be written, so nobody needs to hear of a full disk.
             Ok(()) | Err(Refusal::NoSegment(_)) => Vec::new(),
@@ -279,42 +253,21 @@ pub(crate) fn refuse(refusal: Refusal, shared: &Mutex<Shared>) -> Vec<Done> {
 /// The error for a submission that would need a segment that cannot be made.
 pub(crate) fn no_segment(cause: &IoError) -> WriteError {
     if cause.is_disk_full() {
-        WriteError::DiskFull {
-            reason: cause.to_string(),
-        }
+        WriteError::DiskFull { reason: cause.to_string() }
     } else {
-        WriteError::NoSegment {
-            cause: cause.clone(),
-        }
+        WriteError::NoSegment { cause: cause.clone() }
     }
 }
 
 fn state_header(group: GroupId, key: StateKey) -> RecordHeader {
-    RecordHeader {
-        kind: Kind::State,
-        aux: key,
-        group,
-        index: 0,
-        term: 0,
-    }
+    RecordHeader { kind: Kind::State, aux: key, group, index: 0, term: 0 }
 }
 
 /// A record as header and payload.
 fn split(record: &Record) -> (RecordHeader, &[u8]) {
-    let header = |kind, group, index, term| RecordHeader {
-        kind,
-        aux: 0,
-        group,
-        index,
-        term,
-    };
+    let header = |kind, group, index, term| RecordHeader { kind, aux: 0, group, index, term };
     match record {
-        Record::Entry {
-            group,
-            index,
-            term,
-            payload,
-        } => (header(Kind::Entry, *group, *index, *term), payload),
+        Record::Entry { group, index, term, payload } => (header(Kind::Entry, *group, *index, *term), payload),
         Record::Truncate { group, from } => (header(Kind::Truncate, *group, *from, 0), &[]),
         Record::Purge { group, up_to } => (header(Kind::Purge, *group, *up_to, 0), &[]),
         Record::State { group, key, value } => (state_header(*group, *key), value),

@@ -50,10 +50,7 @@ impl SnapshotReader {
             return Err(reader.corrupt(0, "the header or the meta bytes are damaged"));
         }
         if !format::is_known(header.version) {
-            return Err(SnapshotError::UnknownVersion {
-                path: path.to_owned(),
-                version: header.version,
-            });
+            return Err(SnapshotError::UnknownVersion { path: path.to_owned(), version: header.version });
         }
         if header.id != id {
             return Err(reader.corrupt(0, "the header has the number of another snapshot"));
@@ -131,9 +128,7 @@ impl SnapshotReader {
     fn read_footer(&mut self) -> Result<(), SnapshotError> {
         let bytes: [u8; FOOTER] = self.read(self.offset)?;
         let agrees = |footer: &Footer| {
-            footer.chunks == self.next
-                && footer.bytes == self.bytes
-                && self.len == self.offset + FOOTER as u64
+            footer.chunks == self.next && footer.bytes == self.bytes && self.len == self.offset + FOOTER as u64
         };
         match Footer::decode(&bytes).filter(agrees) {
             Some(footer) => {
@@ -161,10 +156,6 @@ impl SnapshotReader {
     }
 
     fn corrupt(&self, offset: u64, reason: &'static str) -> SnapshotError {
-        SnapshotError::Corrupt {
-            path: self.path.clone(),
-            offset,
-            reason,
-        }
+        SnapshotError::Corrupt { path: self.path.clone(), offset, reason }
     }
 }

@@ -22,10 +22,7 @@ pub struct SnapshotOptions {
 
 impl Default for SnapshotOptions {
     fn default() -> Self {
-        Self {
-            keep: 2,
-            min_free_bytes: 256 << 20,
-        }
+        Self { keep: 2, min_free_bytes: 256 << 20 }
     }
 }
 
@@ -57,22 +54,14 @@ pub struct Latest {
 impl SnapshotStore {
     /// Opens the store in `dir`, creating it if need be, locks the directory, and removes what an
     /// unfinished snapshot left.
-    pub fn open(
-        vfs: Arc<dyn Vfs>,
-        dir: &Path,
-        options: SnapshotOptions,
-    ) -> Result<Self, OpenError> {
+    pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: SnapshotOptions) -> Result<Self, OpenError> {
         if options.keep == 0 {
-            return Err(OpenError::Options(
-                "keep is 0; it must be at least 1".to_owned(),
-            ));
+            return Err(OpenError::Options("keep is 0; it must be at least 1".to_owned()));
         }
         vfs.create_dir_all(dir).context("create", dir)?;
         let lock = vfs.lock_dir(dir).map_err(|error| {
             if error.kind() == io::ErrorKind::WouldBlock {
-                OpenError::Locked {
-                    dir: dir.to_owned(),
-                }
+                OpenError::Locked { dir: dir.to_owned() }
             } else {
                 IoError::new("lock", dir, error).into()
             }
@@ -101,10 +90,7 @@ impl SnapshotStore {
     /// Starts a snapshot that carries `meta`, opaque here.
     pub fn create(&self, meta: &[u8]) -> Result<SnapshotWriter, SnapshotError> {
         if meta.len() > MAX_META_BYTES {
-            return Err(SnapshotError::TooLarge {
-                bytes: meta.len() as u64,
-                max: MAX_META_BYTES as u64,
-            });
+            return Err(SnapshotError::TooLarge { bytes: meta.len() as u64, max: MAX_META_BYTES as u64 });
         }
         self.inner.check_free()?;
         let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
@@ -115,10 +101,7 @@ impl SnapshotStore {
     /// it is handed out. Damaged ones are passed over with a warning. A newest one of an unknown
     /// version is an error, since an older one would undo what a newer release did.
     pub fn latest(&self) -> Result<Latest, SnapshotError> {
-        let mut latest = Latest {
-            snapshot: None,
-            refused: Vec::new(),
-        };
+        let mut latest = Latest { snapshot: None, refused: Vec::new() };
         for id in self.inner.ids()? {
             let opened = self.read(id).and_then(|mut reader| {
                 reader.verify()?;
@@ -155,19 +138,13 @@ impl SnapshotStore {
 impl Inner {
     fn ids(&self) -> Result<Vec<u64>, IoError> {
         let files = self.vfs.list(&self.dir).context("list", &self.dir)?;
-        let mut ids: Vec<u64> = files
-            .iter()
-            .filter_map(|file| format::parse_name(file, SUFFIX))
-            .collect();
+        let mut ids: Vec<u64> = files.iter().filter_map(|file| format::parse_name(file, SUFFIX)).collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
         Ok(ids)
     }
 
     pub(super) fn check_free(&self) -> Result<(), SnapshotError> {
-        let free = self
-            .vfs
-            .free_bytes(&self.dir)
-            .context("measure the free space of", &self.dir)?;
+        let free = self.vfs.free_bytes(&self.dir).context("measure the free space of", &self.dir)?;
         let min = self.options.min_free_bytes;
         if free < min {
             let reason = format!("{free} bytes are free, and {min} are to stay free");

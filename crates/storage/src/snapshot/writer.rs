@@ -42,10 +42,7 @@ pub struct SnapshotWriter {
 impl SnapshotWriter {
     pub(super) fn create(store: Arc<Inner>, id: u64, meta: &[u8]) -> Result<Self, SnapshotError> {
         let path = store.dir.join(format::name(id, PARTIAL_SUFFIX));
-        let file = store
-            .vfs
-            .open(&path, OpenMode::CreateNew)
-            .context("create", &path)?;
+        let file = store.vfs.open(&path, OpenMode::CreateNew).context("create", &path)?;
         let mut writer = Self {
             store,
             id,
@@ -65,10 +62,7 @@ impl SnapshotWriter {
     /// Appends a chunk of at most [`MAX_CHUNK_BYTES`]. An empty one is left out.
     pub fn write_chunk(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         if bytes.len() > MAX_CHUNK_BYTES {
-            return Err(SnapshotError::TooLarge {
-                bytes: bytes.len() as u64,
-                max: MAX_CHUNK_BYTES as u64,
-            });
+            return Err(SnapshotError::TooLarge { bytes: bytes.len() as u64, max: MAX_CHUNK_BYTES as u64 });
         }
         if bytes.is_empty() {
             return Ok(());
@@ -86,32 +80,19 @@ impl SnapshotWriter {
 
     /// Completes the snapshot, makes it durable, and removes those that are too many.
     pub fn finish(mut self) -> Result<SnapshotInfo, SnapshotError> {
-        let footer = Footer {
-            chunks: self.chunks,
-            bytes: self.bytes,
-            hash: *self.hasher.finalize().as_bytes(),
-        };
+        let footer = Footer { chunks: self.chunks, bytes: self.bytes, hash: *self.hasher.finalize().as_bytes() };
         self.write(&footer.encode())?;
         self.sync()?;
         let path = self.store.dir.join(format::name(self.id, SUFFIX));
-        self.store
-            .vfs
-            .rename(&self.path, &path)
-            .context("rename", &self.path)?;
+        self.store.vfs.rename(&self.path, &path).context("rename", &self.path)?;
         self.finished = true;
         self.store.sync_dir()?;
         self.store.prune();
-        Ok(SnapshotInfo {
-            id: self.id,
-            chunks: self.chunks,
-            bytes: self.bytes,
-        })
+        Ok(SnapshotInfo { id: self.id, chunks: self.chunks, bytes: self.bytes })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), IoError> {
-        self.file
-            .write_all_at(bytes, self.offset)
-            .context("write", &self.path)?;
+        self.file.write_all_at(bytes, self.offset).context("write", &self.path)?;
         self.hasher.update(bytes);
         self.offset += bytes.len() as u64;
         self.unsynced += bytes.len() as u64;

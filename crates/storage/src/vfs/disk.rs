@@ -30,10 +30,7 @@ impl Vfs for StdVfs {
         let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
         fs::create_dir_all(dir)?;
         // The names of the new directories must survive a crash too.
-        for created in missing
-            .into_iter()
-            .filter(|dir| !dir.as_os_str().is_empty())
-        {
+        for created in missing.into_iter().filter(|dir| !dir.as_os_str().is_empty()) {
             let parent = created.parent().filter(|dir| !dir.as_os_str().is_empty());
             File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
         }
@@ -81,11 +78,7 @@ impl Vfs for StdVfs {
     }
 
     fn lock_dir(&self, dir: &Path) -> io::Result<Box<dyn LockGuard>> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(dir.join(LOCK_FILE))?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE))?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(StdLock { _file: file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -175,10 +175,7 @@ impl State {
     }
 
     fn used(&self) -> u64 {
-        let lengths = self
-            .names
-            .values()
-            .map(|inode| self.inodes[inode].seen.len());
+        let lengths = self.names.values().map(|inode| self.inodes[inode].seen.len());
         lengths.sum::<usize>() as u64
     }
 
@@ -236,13 +233,8 @@ fn crashed() -> io::Error {
 impl FaultVfs {
     /// An empty file system. Chance is drawn from `seed`.
     pub fn new(seed: u64) -> Self {
-        let state = State {
-            random: seed,
-            ..State::default()
-        };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-        }
+        let state = State { random: seed, ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -283,12 +275,7 @@ impl FaultVfs {
 
     /// Lets `after` operations of a kind succeed, then refuses `times` of them.
     pub fn fail(&self, op: Op, kind: io::ErrorKind, after: u64, times: u64) {
-        self.lock().faults.push(Fault {
-            op,
-            kind,
-            after,
-            times,
-        });
+        self.lock().faults.push(Fault { op, kind, after, times });
     }
 
     /// Refuses nothing any more.
@@ -341,10 +328,7 @@ impl FaultVfs {
 
     /// Flips one bit of a file, durably.
     pub fn flip_bit(&self, path: &Path, bit: u64) {
-        if let Some(byte) = self
-            .contents(path)
-            .and_then(|bytes| bytes.get((bit / 8) as usize).copied())
-        {
+        if let Some(byte) = self.contents(path).and_then(|bytes| bytes.get((bit / 8) as usize).copied()) {
             self.damage(path, bit / 8, &[byte ^ (1 << (bit % 8))]);
         }
     }
@@ -370,9 +354,7 @@ impl Vfs for FaultVfs {
         }
         let files = state.names.keys().filter(|path| path.parent() == Some(dir));
         let names = files.filter_map(|path| path.file_name());
-        Ok(names
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect())
+        Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn VfsFile>> {
@@ -397,12 +379,7 @@ impl Vfs for FaultVfs {
                 known.ok_or(io::ErrorKind::NotFound)?
             }
         };
-        Ok(Box::new(FaultFile {
-            vfs: self.clone(),
-            inode,
-            path: path.to_owned(),
-            life: state.life,
-        }))
+        Ok(Box::new(FaultFile { vfs: self.clone(), inode, path: path.to_owned(), life: state.life }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -448,11 +425,7 @@ impl Vfs for FaultVfs {
         if !state.locks.insert(dir.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(FaultLock {
-            vfs: self.clone(),
-            dir: dir.to_owned(),
-            life: state.life,
-        }))
+        Ok(Box::new(FaultLock { vfs: self.clone(), dir: dir.to_owned(), life: state.life }))
     }
 }
 

@@ -67,8 +67,5 @@ pub trait VfsFile: Debug + Send + Sync {
 
 /// Whether an error says that the disk (or the quota) is full.
 pub(crate) fn is_disk_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

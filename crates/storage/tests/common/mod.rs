@@ -66,12 +66,7 @@ impl Model {
         }
         let group = self.groups.entry(record.group()).or_default();
         match record {
-            Record::Entry {
-                index,
-                term,
-                payload,
-                ..
-            } => {
+            Record::Entry { index, term, payload, .. } => {
                 if group.entries.is_empty() && group.purged.is_none() {
                     group.base = *index;
                 }
@@ -102,12 +97,7 @@ impl Model {
     pub(crate) fn of(log: &Log) -> Self {
         let mut model = Self::default();
         for id in log.groups() {
-            let Bounds {
-                first,
-                next,
-                purged,
-                last_term,
-            } = log.bounds(id);
+            let Bounds { first, next, purged, last_term } = log.bounds(id);
             let entries = log.read(id, 0..u64::MAX, u64::MAX).unwrap();
             assert_eq!(entries.len() as u64, next - first, "group {id} has a gap");
             assert_eq!(entries.last().map(|entry| entry.term), last_term);
@@ -119,9 +109,7 @@ impl Model {
                 purged,
                 base: first,
                 entries: entries.into_iter().map(|e| (e.term, e.payload)).collect(),
-                state: (0..4)
-                    .filter_map(|key| Some((key, log.load_state(id, key)?)))
-                    .collect(),
+                state: (0..4).filter_map(|key| Some((key, log.load_state(id, key)?))).collect(),
             };
             model.groups.insert(id, group);
         }
@@ -180,48 +168,34 @@ impl Work {
             Self::Append { group, count, len } => {
                 let next = of(group).next();
                 let count = (*count).max(1);
-                (0..u64::from(count))
-                    .map(|i| entry(*group, next + i, *len))
-                    .collect()
+                (0..u64::from(count)).map(|i| entry(*group, next + i, *len)).collect()
             }
             Self::Overwrite { group, back, len } => {
                 let held = of(group);
                 let back = u64::from(*back).min(held.entries.len() as u64);
                 let from = held.next() - back;
-                let mut records = vec![Record::Truncate {
-                    group: *group,
-                    from,
-                }];
+                let mut records = vec![Record::Truncate { group: *group, from }];
                 records.extend((0..back).map(|i| entry(*group, from + i, *len)));
                 records
             }
             Self::Truncate { group, back } => {
                 let held = of(group);
                 let back = u64::from(*back).min(held.entries.len() as u64);
-                vec![Record::Truncate {
-                    group: *group,
-                    from: held.next() - back,
-                }]
+                vec![Record::Truncate { group: *group, from: held.next() - back }]
             }
             Self::Purge { group, keep } => {
                 let next = of(group).next();
                 match next.checked_sub(u64::from(*keep) + 1) {
-                    Some(up_to) => vec![Record::Purge {
-                        group: *group,
-                        up_to,
-                    }],
+                    Some(up_to) => vec![Record::Purge { group: *group, up_to }],
                     None => Vec::new(),
                 }
             }
-            Self::PurgeAhead { group, ahead } => vec![Record::Purge {
-                group: *group,
-                up_to: of(group).next() + u64::from(*ahead),
-            }],
-            Self::State { group, key, len } => vec![Record::State {
-                group: *group,
-                key: *key,
-                value: payload(salt, usize::from(*len)),
-            }],
+            Self::PurgeAhead { group, ahead } => {
+                vec![Record::Purge { group: *group, up_to: of(group).next() + u64::from(*ahead) }]
+            }
+            Self::State { group, key, len } => {
+                vec![Record::State { group: *group, key: *key, value: payload(salt, usize::from(*len)) }]
+            }
             Self::Forget { group } => vec![Record::Forget { group: *group }],
         }
     }
@@ -229,9 +203,7 @@ impl Work {
 
 pub(crate) fn payload(salt: u64, len: usize) -> Bytes {
     let seed = salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..len as u64)
-        .map(|at| (seed.wrapping_mul(at | 1) >> 56) as u8)
-        .collect()
+    (0..len as u64).map(|at| (seed.wrapping_mul(at | 1) >> 56) as u8).collect()
 }
 
 pub(crate) fn work() -> impl Strategy<Value = Work> {
@@ -280,10 +252,7 @@ pub(crate) fn run(vfs: &FaultVfs, log: &Log, start: Model, work: &[Work], salt: 
                 return Run { acked, maybe: None };
             }
             Err(WriteError::Poisoned { .. }) => {
-                return Run {
-                    acked,
-                    maybe: Some(after),
-                };
+                return Run { acked, maybe: Some(after) };
             }
             Err(error) => panic!("{one:?}: {error}"),
         }

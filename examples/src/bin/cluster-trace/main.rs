@@ -51,9 +51,7 @@ pub(crate) const QUEUE: &str = "pods";
 pub(crate) const GPU_TAINT: &str = "gpu";
 
 #[derive(Parser)]
-#[command(
-    about = "Runs a cluster trace through the queue under limits, and checks from outside that they held"
-)]
+#[command(about = "Runs a cluster trace through the queue under limits, and checks from outside that they held")]
 struct Args {
     /// Pods, as in the Alibaba trace gpu-v2023
     #[arg(long)]
@@ -94,26 +92,14 @@ pub(crate) struct Run {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     for file in [&args.pods, &args.nodes] {
-        ensure!(
-            file.exists(),
-            "{} is not there: pass the trace with --pods and --nodes",
-            file.display()
-        );
+        ensure!(file.exists(), "{} is not there: pass the trace with --pods and --nodes", file.display());
     }
     let cluster = Cluster::read(&args.pods, &args.nodes)?;
-    eprintln!(
-        "{} pods, {} nodes, GPUs by model: {:?}",
-        cluster.pods.len(),
-        cluster.nodes.len(),
-        cluster.gpus
-    );
+    eprintln!("{} pods, {} nodes, GPUs by model: {:?}", cluster.pods.len(), cluster.nodes.len(), cluster.gpus);
 
     let server = Server::start(&args.server)?;
     let client = server.client()?;
-    client
-        .queues()
-        .create(&CreateQueueRequest::new(QUEUE))
-        .await?;
+    client.queues().create(&CreateQueueRequest::new(QUEUE)).await?;
     let limits = create_limits(&client, &cluster.gpus, args.latency_sensitive_percent).await?;
 
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pods done, {msg}")?;
@@ -127,15 +113,7 @@ async fn main() -> anyhow::Result<()> {
     });
     let mut tasks = JoinSet::new();
     for node in &cluster.nodes {
-        tasks.spawn(
-            Node::new(
-                node.clone(),
-                Arc::clone(&run),
-                args.ms_per_second,
-                args.longest_ms,
-            )
-            .run(),
-        );
+        tasks.spawn(Node::new(node.clone(), Arc::clone(&run), args.ms_per_second, args.longest_ms).run());
     }
     let samples = tokio::spawn(report::sample_counters(Arc::clone(&run)));
     let enqueued = arrive(&run, &cluster.pods, args.seconds).await?;
@@ -145,12 +123,7 @@ async fn main() -> anyhow::Result<()> {
     run.progress.finish_and_clear();
     let seen_by_server = samples.await??;
 
-    let placed = std::mem::take(
-        &mut *run
-            .placed
-            .lock()
-            .map_err(|_| anyhow::anyhow!("a node panicked"))?,
-    );
+    let placed = std::mem::take(&mut *run.placed.lock().map_err(|_| anyhow::anyhow!("a node panicked"))?);
     check_exactly_once(&cluster.pods, &placed)?;
     let spans = report::spans(&cluster.pods, &placed, &enqueued)?;
     report::check_limits(&spans, &limits, &cluster.gpus, &seen_by_server)?;
@@ -170,11 +143,7 @@ async fn main() -> anyhow::Result<()> {
 pub(crate) type Limits = BTreeMap<(String, bool), u64>;
 
 /// A rule per model, with an override for latency-sensitive pods; together they are what the nodes have.
-async fn create_limits(
-    client: &Client,
-    gpus: &BTreeMap<String, u64>,
-    percent: u64,
-) -> anyhow::Result<Limits> {
+async fn create_limits(client: &Client, gpus: &BTreeMap<String, u64>, percent: u64) -> anyhow::Result<Limits> {
     let mut limits = Limits::new();
     for (model, &count) in gpus {
         // Both shares must fit the largest pod of the model.
@@ -183,18 +152,11 @@ async fn create_limits(
         let key_values = format!("_willow_queue_name={QUEUE} gpu_model={model}");
         let rule = format!("gpus-{model}");
         let pattern = KeyValues::parse(Origin::Pattern, &key_values)?;
-        client
-            .rules()
-            .create(&CreateRuleRequest::new(&rule, pattern, Limit::At(others)))
-            .await?;
+        client.rules().create(&CreateRuleRequest::new(&rule, pattern, Limit::At(others))).await?;
         let pattern = KeyValues::parse(Origin::Pattern, &format!("{key_values} qos=LS"))?;
-        let narrower =
-            CreateOverrideRequest::new("latency-sensitive", pattern, Limit::At(sensitive));
+        let narrower = CreateOverrideRequest::new("latency-sensitive", pattern, Limit::At(sensitive));
         client.overrides(&rule).create(&narrower).await?;
-        limits.extend([
-            ((model.clone(), true), sensitive),
-            ((model.clone(), false), others),
-        ]);
+        limits.extend([((model.clone(), true), sensitive), ((model.clone(), false), others)]);
     }
     Ok(limits)
 }
@@ -209,12 +171,7 @@ async fn arrive(run: &Run, pods: &[Pod], seconds: f64) -> anyhow::Result<Vec<Dur
     while next < pods.len() && !run.failed.load(Ordering::Relaxed) {
         tokio::time::sleep_until((run.began + due(&pods[next])).into()).await;
         let now = run.began.elapsed();
-        let ready = pods[next..]
-            .iter()
-            .take(500)
-            .take_while(|pod| due(pod) <= now)
-            .count()
-            .max(1);
+        let ready = pods[next..].iter().take(500).take_while(|pod| due(pod) <= now).count().max(1);
         let batch = &pods[next..next + ready];
         enqueued.extend(batch.iter().map(|_| now));
         for (pod, channel) in batch.iter().zip(enqueue(run, batch).await?) {
@@ -230,24 +187,14 @@ async fn arrive(run: &Run, pods: &[Pod], seconds: f64) -> anyhow::Result<Vec<Dur
 async fn enqueue(run: &Run, pods: &[Pod]) -> anyhow::Result<Vec<Id>> {
     let item = |pod: &Pod| {
         let mut item = NewItem::new(pod.key_values()?);
-        item.data = Some(RawJson::of(
-            &serde_json::json!({"name": pod.name, "seconds": pod.seconds}),
-        )?);
+        item.data = Some(RawJson::of(&serde_json::json!({"name": pod.name, "seconds": pod.seconds}))?);
         item.weight = Some(u32::try_from(pod.gpus.max(1))?);
         item.priority = Some(i32::from(pod.latency_sensitive()));
         anyhow::Ok(item)
     };
     let items = pods.iter().map(item).collect::<anyhow::Result<_>>()?;
-    let request = EnqueueBatchRequest {
-        items,
-        request_id: None,
-    };
-    let reply = run
-        .client
-        .queue(QUEUE)
-        .items()
-        .enqueue_batch(&request)
-        .await?;
+    let request = EnqueueBatchRequest { items, request_id: None };
+    let reply = run.client.queue(QUEUE).items().enqueue_batch(&request).await?;
     let channel = |result| match result {
         EnqueueResult::Added(added) => Ok(added.channel),
         EnqueueResult::Refused(refused) => bail!("a pod was refused: {}", refused.error),
@@ -257,22 +204,9 @@ async fn enqueue(run: &Run, pods: &[Pod]) -> anyhow::Result<Vec<Id>> {
 
 /// Keeps nodes without a GPU away. A pod that is gone by now has taken its channel along: no harm.
 async fn taint(run: &Run, channel: Id) -> anyhow::Result<()> {
-    let taint = Taint {
-        key: GPU_TAINT.into(),
-        value: String::new(),
-        effect: TaintEffect::NoSchedule,
-    };
-    let request = PatchMetadataRequest {
-        taints: Some(vec![taint]),
-        ..PatchMetadataRequest::default()
-    };
-    match run
-        .client
-        .queue(QUEUE)
-        .channels()
-        .patch_metadata(channel, &request, None)
-        .await
-    {
+    let taint = Taint { key: GPU_TAINT.into(), value: String::new(), effect: TaintEffect::NoSchedule };
+    let request = PatchMetadataRequest { taints: Some(vec![taint]), ..PatchMetadataRequest::default() };
+    match run.client.queue(QUEUE).channels().patch_metadata(channel, &request, None).await {
         Ok(_) => Ok(()),
         Err(error) if error.code() == Some(willow_api::ErrorCode::ChannelNotFound) => Ok(()),
         Err(error) => Err(error.into()),
@@ -284,28 +218,16 @@ fn check_exactly_once(pods: &[Pod], placed: &[Placed]) -> anyhow::Result<()> {
     let mut acked: Vec<&str> = placed.iter().map(|placed| placed.pod.as_str()).collect();
     wanted.sort_unstable();
     acked.sort_unstable();
-    ensure!(
-        wanted == acked,
-        "not every pod was acknowledged exactly once"
-    );
+    ensure!(wanted == acked, "not every pod was acknowledged exactly once");
     Ok(())
 }
 
 /// Nothing is left in the queue or counted under a limit.
 async fn check_empty(client: &Client) -> anyhow::Result<()> {
     let queue = client.queue(QUEUE).get().await?;
-    let items =
-        queue.counts.waiting + queue.counts.delayed + queue.counts.in_flight + queue.dead_letters;
+    let items = queue.counts.waiting + queue.counts.delayed + queue.counts.in_flight + queue.dead_letters;
     ensure!(items == 0, "{items} items are left in the queue");
-    let counters = client
-        .counters()
-        .query_all(Query::default())
-        .collect()
-        .await?;
-    ensure!(
-        counters.is_empty(),
-        "{} counters still count something",
-        counters.len()
-    );
+    let counters = client.counters().query_all(Query::default()).collect().await?;
+    ensure!(counters.is_empty(), "{} counters still count something", counters.len());
     Ok(())
 }

@@ -8,10 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use tokio::task::JoinSet;
 use willow_api::{
-    item::{
-        Delivery, DequeueOrder, DequeueRequest, LeaseRequest, TaintEffect, Toleration,
-        TolerationOperator,
-    },
+    item::{Delivery, DequeueOrder, DequeueRequest, LeaseRequest, TaintEffect, Toleration, TolerationOperator},
     page::QueryInput,
 };
 use willow_client::Items;
@@ -51,24 +48,9 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(
-        machine: Machine,
-        run: Arc<Run>,
-        ms_per_second: f64,
-        longest_ms: u64,
-    ) -> Self {
-        let free = Share {
-            cpu_milli: machine.cpu_milli,
-            memory_mib: machine.memory_mib,
-            gpus: machine.gpus,
-        };
-        Self {
-            machine,
-            run,
-            free,
-            ms_per_second,
-            longest_ms,
-        }
+    pub(crate) fn new(machine: Machine, run: Arc<Run>, ms_per_second: f64, longest_ms: u64) -> Self {
+        let free = Share { cpu_milli: machine.cpu_milli, memory_mib: machine.memory_mib, gpus: machine.gpus };
+        Self { machine, run, free, ms_per_second, longest_ms }
     }
 
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
@@ -82,16 +64,12 @@ impl Node {
     async fn work(&mut self) -> anyhow::Result<()> {
         let items = self.run.client.queue(QUEUE).items();
         let mut running = JoinSet::new();
-        while self.run.left.load(Ordering::Relaxed) > 0 && !self.run.failed.load(Ordering::Relaxed)
-        {
+        while self.run.left.load(Ordering::Relaxed) > 0 && !self.run.failed.load(Ordering::Relaxed) {
             while let Some(ended) = running.try_join_next() {
                 self.give_back(ended??);
             }
             if self.free.cpu_milli == 0 {
-                let ended = running
-                    .join_next()
-                    .await
-                    .context("what takes the CPU runs")?;
+                let ended = running.join_next().await.context("what takes the CPU runs")?;
                 self.give_back(ended??);
                 continue;
             }
@@ -108,17 +86,12 @@ impl Node {
 
     /// Whatever fits into what is free, latency-sensitive pods first.
     fn request(&self) -> anyhow::Result<DequeueRequest> {
-        let Share {
-            cpu_milli,
-            memory_mib,
-            gpus,
-        } = self.free;
+        let Share { cpu_milli, memory_mib, gpus } = self.free;
         let gpu = match &self.machine.model {
             Some(model) => format!("(num_gpu = 0 or num_gpu <= {gpus} and gpu_model = {model:?})"),
             None => "num_gpu = 0".into(),
         };
-        let query: Query =
-            format!("{gpu} and cpu_milli <= {cpu_milli} and memory_mib <= {memory_mib}").parse()?;
+        let query: Query = format!("{gpu} and cpu_milli <= {cpu_milli} and memory_mib <= {memory_mib}").parse()?;
         let tolerations = self.machine.model.iter().map(|_| Toleration {
             key: Some(GPU_TAINT.into()),
             operator: TolerationOperator::Exists,
@@ -141,19 +114,12 @@ impl Node {
             Some(ValueRef::I64(value)) => Ok(u64::try_from(value)?),
             other => anyhow::bail!("{key} is {other:?}"),
         };
-        let share = Share {
-            cpu_milli: number("cpu_milli")?,
-            memory_mib: number("memory_mib")?,
-            gpus: number("num_gpu")?,
-        };
+        let share =
+            Share { cpu_milli: number("cpu_milli")?, memory_mib: number("memory_mib")?, gpus: number("num_gpu")? };
         let fits = share.cpu_milli <= self.free.cpu_milli
             && share.memory_mib <= self.free.memory_mib
             && share.gpus <= self.free.gpus;
-        ensure!(
-            fits,
-            "was given a pod that does not fit: {share:?} into {:?}",
-            self.free
-        );
+        ensure!(fits, "was given a pod that does not fit: {share:?} into {:?}", self.free);
         self.free.cpu_milli -= share.cpu_milli;
         self.free.memory_mib -= share.memory_mib;
         self.free.gpus -= share.gpus;
@@ -177,39 +143,17 @@ impl Node {
         let (ms_per_second, longest_ms) = (self.ms_per_second, self.longest_ms);
         async move {
             let started = run.began.elapsed();
-            let data: serde_json::Value =
-                serde_json::from_str(delivery.data.context("every pod has data")?.get())?;
-            let pod = data["name"]
-                .as_str()
-                .context("every pod has a name")?
-                .to_owned();
-            let life_ms =
-                data["seconds"].as_u64().context("every pod has a life")? as f64 * ms_per_second;
+            let data: serde_json::Value = serde_json::from_str(delivery.data.context("every pod has data")?.get())?;
+            let pod = data["name"].as_str().context("every pod has a name")?.to_owned();
+            let life_ms = data["seconds"].as_u64().context("every pod has a life")? as f64 * ms_per_second;
             tokio::time::sleep(Duration::from_millis((life_ms as u64).clamp(1, longest_ms))).await;
             let ended = run.began.elapsed();
-            items
-                .ack(
-                    delivery.item,
-                    &LeaseRequest {
-                        lease_token: delivery.lease_token,
-                        request_id: None,
-                    },
-                )
-                .await?;
-            let mut placed = run
-                .placed
-                .lock()
-                .map_err(|_| anyhow::anyhow!("a node panicked"))?;
-            placed.push(Placed {
-                pod,
-                node,
-                started,
-                ended,
-            });
+            items.ack(delivery.item, &LeaseRequest { lease_token: delivery.lease_token, request_id: None }).await?;
+            let mut placed = run.placed.lock().map_err(|_| anyhow::anyhow!("a node panicked"))?;
+            placed.push(Placed { pod, node, started, ended });
             run.left.fetch_sub(1, Ordering::Relaxed);
             run.progress.inc(1);
-            run.progress
-                .set_message(format!("{:.0} s", ended.as_secs_f64()));
+            run.progress.set_message(format!("{:.0} s", ended.as_secs_f64()));
             Ok(share)
         }
     }

@@ -27,19 +27,10 @@ pub(crate) struct PodSpan {
 }
 
 /// Joins pods, arrivals and placements.
-pub(crate) fn spans(
-    pods: &[Pod],
-    placed: &[Placed],
-    enqueued: &[Duration],
-) -> anyhow::Result<Vec<PodSpan>> {
-    let placed: BTreeMap<&str, &Placed> = placed
-        .iter()
-        .map(|placed| (placed.pod.as_str(), placed))
-        .collect();
+pub(crate) fn spans(pods: &[Pod], placed: &[Placed], enqueued: &[Duration]) -> anyhow::Result<Vec<PodSpan>> {
+    let placed: BTreeMap<&str, &Placed> = placed.iter().map(|placed| (placed.pod.as_str(), placed)).collect();
     let span = |(pod, enqueued): (&Pod, &Duration)| {
-        let placed = placed
-            .get(pod.name.as_str())
-            .with_context(|| format!("{} did not run", pod.name))?;
+        let placed = placed.get(pod.name.as_str()).with_context(|| format!("{} did not run", pod.name))?;
         Ok(PodSpan {
             model: pod.gpu_model.clone(),
             latency_sensitive: pod.latency_sensitive(),
@@ -66,16 +57,10 @@ fn peaks_by_limit(spans: &[PodSpan]) -> BTreeMap<(String, bool), u64> {
     let mut groups: BTreeMap<(String, bool), Vec<Span>> = BTreeMap::new();
     for pod in spans {
         if let Some(model) = &pod.model {
-            groups
-                .entry((model.clone(), pod.latency_sensitive))
-                .or_default()
-                .push(pod.span.clone());
+            groups.entry((model.clone(), pod.latency_sensitive)).or_default().push(pod.span.clone());
         }
     }
-    groups
-        .into_iter()
-        .map(|(group, spans)| (group, peaks(&spans).into_values().max().unwrap_or(0)))
-        .collect()
+    groups.into_iter().map(|(group, spans)| (group, peaks(&spans).into_values().max().unwrap_or(0))).collect()
 }
 
 /// Never above a limit, never above what the nodes have: by the nodes' records, and by what the server's
@@ -89,41 +74,29 @@ pub(crate) fn check_limits(
     for source in [&peaks_by_limit(spans), seen_by_server] {
         for ((model, sensitive), peak) in source {
             let limit = limits[&(model.clone(), *sensitive)];
-            ensure!(
-                *peak <= limit,
-                "{peak} GPUs of {model} in flight, of {limit} (latency-sensitive: {sensitive})"
-            );
+            ensure!(*peak <= limit, "{peak} GPUs of {model} in flight, of {limit} (latency-sensitive: {sensitive})");
         }
     }
     for (model, peak) in peaks(&by_model(spans)) {
         let has = gpus.get(model).copied().unwrap_or(u64::MAX);
-        ensure!(
-            peak <= has,
-            "{peak} GPUs of {model} in flight, the nodes have {has}"
-        );
+        ensure!(peak <= has, "{peak} GPUs of {model} in flight, the nodes have {has}");
     }
     Ok(())
 }
 
 /// Asks the server for its counters as fast as it answers; returns the most seen, by model and kind.
-pub(crate) async fn sample_counters(
-    run: Arc<Run>,
-) -> anyhow::Result<BTreeMap<(String, bool), u64>> {
+pub(crate) async fn sample_counters(run: Arc<Run>) -> anyhow::Result<BTreeMap<(String, bool), u64>> {
     let mut most: BTreeMap<(String, bool), u64> = BTreeMap::new();
     let query: Query = "gpu_model exists limit 1000".parse()?;
     while run.left.load(Ordering::Relaxed) > 0 && !run.failed.load(Ordering::Relaxed) {
         // One page is one moment of the server's state; there are fewer channels than a page holds.
         let page = run.client.counters().query(&query).await?;
-        ensure!(
-            page.next_page_token.is_none(),
-            "the counters do not fit on one page"
-        );
+        ensure!(page.next_page_token.is_none(), "the counters do not fit on one page");
         let mut now: BTreeMap<(String, bool), u64> = BTreeMap::new();
         for counter in page.items {
-            let (Some(ValueRef::String(model)), qos) = (
-                counter.key_values.get("gpu_model"),
-                counter.key_values.get("qos"),
-            ) else {
+            let (Some(ValueRef::String(model)), qos) =
+                (counter.key_values.get("gpu_model"), counter.key_values.get("qos"))
+            else {
                 continue;
             };
             let sensitive = qos == Some(ValueRef::String("LS"));
@@ -158,23 +131,14 @@ pub(crate) fn table(spans: &[PodSpan], limits: &Limits, gpus: &BTreeMap<String, 
         "max",
     ]);
     for (model, pods) in groups {
-        let mut waits: Vec<Duration> = pods
-            .iter()
-            .map(|pod| pod.span.started.saturating_sub(pod.span.enqueued))
-            .collect();
+        let mut waits: Vec<Duration> =
+            pods.iter().map(|pod| pod.span.started.saturating_sub(pod.span.enqueued)).collect();
         waits.sort_unstable();
         let nodes: BTreeSet<&str> = pods.iter().map(|pod| pod.node.as_str()).collect();
-        let wait = |percent: usize| {
-            format!(
-                "{:.2} s",
-                waits[(waits.len() - 1) * percent / 100].as_secs_f64()
-            )
-        };
+        let wait = |percent: usize| format!("{:.2} s", waits[(waits.len() - 1) * percent / 100].as_secs_f64());
         let most = |sensitive| {
             let group = (model.to_owned(), sensitive);
-            let limit = limits
-                .get(&group)
-                .map_or_else(|| "-".into(), u64::to_string);
+            let limit = limits.get(&group).map_or_else(|| "-".into(), u64::to_string);
             format!("{} / {limit}", peaks.get(&group).copied().unwrap_or(0))
         };
         table.add_row([

@@ -59,10 +59,7 @@ impl Pod {
             format!("memory_mib={}", self.memory_mib),
         ];
         if let Some(model) = &self.gpu_model {
-            pairs.extend([
-                format!("gpu_spec={}", self.gpu_spec),
-                format!("gpu_model={model}"),
-            ]);
+            pairs.extend([format!("gpu_spec={}", self.gpu_spec), format!("gpu_model={model}")]);
         }
         Ok(KeyValues::parse_args(Origin::User, pairs)?)
     }
@@ -99,31 +96,19 @@ impl Cluster {
         let mut rows = rows::<PodRow>(pods)?;
         rows.sort_by_key(|row| row.creation_time);
         let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
-        let pods = rows
-            .into_iter()
-            .map(|row| pod(row, &nodes, &gpus, &mut wanted))
-            .collect::<anyhow::Result<_>>()?;
+        let pods = rows.into_iter().map(|row| pod(row, &nodes, &gpus, &mut wanted)).collect::<anyhow::Result<_>>()?;
         Ok(Self { pods, nodes, gpus })
     }
 }
 
 fn rows<T: for<'de> Deserialize<'de>>(file: &Path) -> anyhow::Result<Vec<T>> {
     let mut reader = csv::Reader::from_path(file).with_context(|| file.display().to_string())?;
-    reader
-        .deserialize()
-        .collect::<Result<_, _>>()
-        .with_context(|| file.display().to_string())
+    reader.deserialize().collect::<Result<_, _>>().with_context(|| file.display().to_string())
 }
 
 fn machine(row: NodeRow) -> Machine {
     let model = row.model.filter(|model| !model.is_empty());
-    Machine {
-        name: row.sn,
-        cpu_milli: row.cpu_milli,
-        memory_mib: row.memory_mib,
-        gpus: row.gpu,
-        model,
-    }
+    Machine { name: row.sn, cpu_milli: row.cpu_milli, memory_mib: row.memory_mib, gpus: row.gpu, model }
 }
 
 /// Pods that allow several models are spread: each goes to the allowed model that is wanted least so
@@ -135,32 +120,18 @@ fn pod(
     wanted: &mut BTreeMap<String, u64>,
 ) -> anyhow::Result<Pod> {
     let fits = |node: &&Machine| {
-        node.gpus >= row.num_gpu
-            && node.cpu_milli >= row.cpu_milli
-            && node.memory_mib >= row.memory_mib
+        node.gpus >= row.num_gpu && node.cpu_milli >= row.cpu_milli && node.memory_mib >= row.memory_mib
     };
-    let allowed =
-        |model: &str| row.gpu_spec.is_empty() || row.gpu_spec.split('|').any(|name| name == model);
+    let allowed = |model: &str| row.gpu_spec.is_empty() || row.gpu_spec.split('|').any(|name| name == model);
     let gpu_model = if row.num_gpu == 0 {
         None
     } else {
-        let models = nodes
-            .iter()
-            .filter(fits)
-            .filter_map(|node| node.model.as_deref())
-            .filter(|model| allowed(model));
+        let models = nodes.iter().filter(fits).filter_map(|node| node.model.as_deref()).filter(|model| allowed(model));
         // A share of a model must hold the pod: a model with few GPUs is none for it.
         let models = models.filter(|model| gpus[*model] >= 4 * row.num_gpu);
-        let load = |model: &&str| {
-            (
-                wanted.get(*model).copied().unwrap_or(0) * 1_000_000 / gpus[*model],
-                model.to_string(),
-            )
-        };
-        let model = models
-            .min_by_key(load)
-            .with_context(|| format!("{} fits on no node", row.name))?
-            .to_owned();
+        let load =
+            |model: &&str| (wanted.get(*model).copied().unwrap_or(0) * 1_000_000 / gpus[*model], model.to_string());
+        let model = models.min_by_key(load).with_context(|| format!("{} fits on no node", row.name))?.to_owned();
         *wanted.entry(model.clone()).or_default() += row.num_gpu;
         Some(model)
     };
@@ -170,11 +141,7 @@ fn pod(
         cpu_milli: row.cpu_milli,
         memory_mib: row.memory_mib,
         gpus: row.num_gpu,
-        gpu_spec: if row.gpu_spec.is_empty() {
-            "any".into()
-        } else {
-            row.gpu_spec
-        },
+        gpu_spec: if row.gpu_spec.is_empty() { "any".into() } else { row.gpu_spec },
         gpu_model,
         qos: row.qos,
         created: row.creation_time,

@@ -160,12 +160,8 @@ impl World {
     }
 
     fn explain(&self, key_values: &KeyValues, amount: u64, what_if: &[CreateRule]) -> Explanation {
-        let lookup = crate::machine::Lookup {
-            secret: &[0; 32],
-            seed: 0,
-            now_ms: self.cx.now_ms,
-            revision: self.cx.revision(),
-        };
+        let lookup =
+            crate::machine::Lookup { secret: &[0; 32], seed: 0, now_ms: self.cx.now_ms, revision: self.cx.revision() };
         self.limiter.explain(key_values, amount, what_if, lookup)
     }
 }

@@ -347,7 +347,9 @@ impl Run {
                     }
                 }
                 Err(Refusal::WaitCancelled) => {}
-                Err(Refusal::Limit(Error::LimitReached { denied_by, .. })) => assert!(!denied_by.is_empty(), "{context}"),
+                Err(Refusal::Limit(Error::LimitReached { denied_by, .. })) => {
+                    assert!(!denied_by.is_empty(), "{context}")
+                }
                 other => panic!("{context}: {other:?}"),
             }
         }

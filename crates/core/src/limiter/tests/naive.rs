@@ -45,16 +45,12 @@ pub(super) struct Naive {
 }
 
 /// The limits of a rule that a counter falls under: name of the override, pattern, limit.
-fn limits_of<'a>(
-    rule: &'a NaiveRule,
-    key_values: &'a KeyValues,
-) -> Vec<(Option<String>, &'a KeyValues, Limit)> {
+fn limits_of<'a>(rule: &'a NaiveRule, key_values: &'a KeyValues) -> Vec<(Option<String>, &'a KeyValues, Limit)> {
     if !pattern_matches(&rule.key_values, key_values) {
         return vec![];
     }
     let matching = rule.overrides.iter().filter(|(_, pattern, _)| pattern_matches(pattern, key_values));
-    let overrides: Vec<_> =
-        matching.map(|(name, pattern, limit)| (Some(name.clone()), pattern, *limit)).collect();
+    let overrides: Vec<_> = matching.map(|(name, pattern, limit)| (Some(name.clone()), pattern, *limit)).collect();
     if overrides.is_empty() { vec![(None, &rule.key_values, rule.limit)] } else { overrides }
 }
 

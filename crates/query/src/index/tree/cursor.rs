@@ -13,11 +13,7 @@ pub(crate) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// A cursor over one slice of entries, for sets too small to be a tree.
     pub(crate) const fn over(leaf: &'a [Entry], at: usize) -> Self {
-        Self {
-            path: Vec::new(),
-            leaf,
-            at,
-        }
+        Self { path: Vec::new(), leaf, at }
     }
 
     /// The item after the cursor, which moves past it.
@@ -50,13 +46,8 @@ impl<'a> Cursor<'a> {
     }
 
     fn step_leaf(&mut self, forward: bool) -> Option<()> {
-        let depth = self.path.iter().rposition(|(inner, at)| {
-            if forward {
-                at + 1 < inner.children.len()
-            } else {
-                *at > 0
-            }
-        })?;
+        let depth =
+            self.path.iter().rposition(|(inner, at)| if forward { at + 1 < inner.children.len() } else { *at > 0 })?;
         let levels = self.path.len();
         self.path.truncate(depth + 1);
         let (inner, at) = self.path.last_mut()?;

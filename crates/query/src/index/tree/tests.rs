@@ -26,10 +26,7 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, bound: u32) -> u32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as u32) % bound
     }
 }
@@ -59,11 +56,7 @@ fn agrees_with_a_sorted_set_while_it_grows_and_shrinks() {
         assert!(tree.remove(&Coarse(item)));
     }
     assert_eq!(tree.len(), 0);
-    assert!(
-        tree.memory_bytes() < LEAF_MAX * 12 + 128,
-        "an empty tree holds {} bytes",
-        tree.memory_bytes()
-    );
+    assert!(tree.memory_bytes() < LEAF_MAX * 12 + 128, "an empty tree holds {} bytes", tree.memory_bytes());
 }
 
 fn check_probe(tree: &Tree, model: &BTreeSet<u32>, at: u32) {
@@ -71,22 +64,14 @@ fn check_probe(tree: &Tree, model: &BTreeSet<u32>, at: u32) {
     assert_eq!(tree.rank(&Coarse(at)), rank);
     assert_eq!(tree.select(rank), model.range(at..).next().copied());
     let mut cursor = tree.seek(&Coarse(at));
-    assert_eq!(
-        cursor.clone().next().map(|entry| entry.item),
-        model.range(at..).next().copied()
-    );
-    assert_eq!(
-        cursor.prev().map(|entry| entry.item),
-        model.range(..at).next_back().copied()
-    );
+    assert_eq!(cursor.clone().next().map(|entry| entry.item), model.range(at..).next().copied());
+    assert_eq!(cursor.prev().map(|entry| entry.item), model.range(..at).next_back().copied());
 }
 
 #[test]
 fn built_from_sorted_entries_it_works_like_any_other() {
     for count in [0_u32, 1, 95, 96, 97, 5_000, 20_000] {
-        let entries: Vec<_> = (0..count)
-            .map(|item| super::Entry::new(Coarse(item).word(), item))
-            .collect();
+        let entries: Vec<_> = (0..count).map(|item| super::Entry::new(Coarse(item).word(), item)).collect();
         let mut tree = Tree::from_sorted(&entries);
         assert_eq!(collect(&tree), (0..count).collect::<Vec<_>>());
         assert!(tree.insert(&Coarse(count), count));
@@ -122,9 +107,5 @@ fn items_in_order_fill_their_leaves() {
     for item in 0..100_000 {
         tree.insert(&Coarse(item), item);
     }
-    assert!(
-        tree.memory_bytes() < 100_000 * 13 + 10_000,
-        "{} bytes",
-        tree.memory_bytes()
-    );
+    assert!(tree.memory_bytes() < 100_000 * 13 + 10_000, "{} bytes", tree.memory_bytes());
 }

@@ -24,9 +24,7 @@ impl<'a> Search<'a> {
                 self.absent(depth, true)?;
                 self.values(depth, None)
             }
-            (Missing::First | Missing::Exclude, Some(Some(from))) => {
-                self.values(depth, Some(&from))
-            }
+            (Missing::First | Missing::Exclude, Some(Some(from))) => self.values(depth, Some(&from)),
             (Missing::Exclude, _) => self.values(depth, None),
             (Missing::Last, Some(None)) => self.absent(depth, true),
             (Missing::Last, from) => {
@@ -59,13 +57,7 @@ impl<'a> Search<'a> {
 
     /// The documents with the level's key, value by value.
     fn values(&mut self, depth: usize, from: Option<&[u8]>) -> ControlFlow<Stop> {
-        let Level {
-            order,
-            key: Some(key),
-            test,
-            ..
-        } = self.levels[depth]
-        else {
+        let Level { order, key: Some(key), test, .. } = self.levels[depth] else {
             return ControlFlow::Continue(());
         };
         let any = Test::any();
@@ -91,10 +83,7 @@ impl<'a> Search<'a> {
         from: Option<&[u8]>,
     ) -> ControlFlow<Stop> {
         let (index, start) = (self.index, from.map_or(start, |from| from.max(start)));
-        let mut cursor = index.names.keys[key]
-            .payload
-            .values
-            .seek(start, &index.names.terms);
+        let mut cursor = index.names.keys[key].payload.values.seek(start, &index.names.terms);
         while let Some(entry) = cursor.next() {
             let value = index.names.terms[entry.item].value.as_slice();
             if value >= end {
@@ -117,15 +106,10 @@ impl<'a> Search<'a> {
     ) -> ControlFlow<Stop> {
         let index = self.index;
         let below = from.filter(|from| *from < end);
-        let mut cursor = index.names.keys[key]
-            .payload
-            .values
-            .seek(below.unwrap_or(end), &index.names.terms);
+        let mut cursor = index.names.keys[key].payload.values.seek(below.unwrap_or(end), &index.names.terms);
         if let Some(from) = below {
             let mut at = cursor.clone();
-            let equal = at
-                .next()
-                .is_some_and(|entry| index.names.terms[entry.item].value.as_slice() == from);
+            let equal = at.next().is_some_and(|entry| index.names.terms[entry.item].value.as_slice() == from);
             cursor = if equal { at } else { cursor };
         }
         while let Some(entry) = cursor.prev() {
@@ -151,11 +135,7 @@ impl<'a> Search<'a> {
             return self.few(depth, term, entries);
         }
         if last && !matches!(posting, Posting::Many(_)) {
-            let after = self
-                .after
-                .as_ref()
-                .filter(|_| resuming)
-                .map(|after| after.id.to_u128());
+            let after = self.after.as_ref().filter(|_| resuming).map(|after| after.id.to_u128());
             let mut cursor = posting.first();
             while let Some(entry) = cursor.next() {
                 if after.is_none_or(|after| self.index.documents[entry.item].id > after) {
@@ -174,10 +154,7 @@ impl<'a> Search<'a> {
     /// A few documents with one value of a key that is not the last: only where two of
     /// them match is there anything to sort.
     fn few(&mut self, depth: usize, term: u32, entries: &[Entry]) -> ControlFlow<Stop> {
-        let mut matching = entries
-            .iter()
-            .map(|entry| entry.item)
-            .filter(|&doc| self.passes(doc));
+        let mut matching = entries.iter().map(|entry| entry.item).filter(|&doc| self.passes(doc));
         let first = matching.next();
         if first.is_some() && matching.next().is_some() {
             self.flush()?;
@@ -201,11 +178,7 @@ impl<'a> Search<'a> {
         if !prefer_sort(candidates, self.walk_rows(depth)) || candidates > self.budget {
             return self.level(depth, resuming);
         }
-        let driver = if scoped.rows < self.driver.rows {
-            &scoped
-        } else {
-            &self.driver
-        };
+        let driver = if scoped.rows < self.driver.rows { &scoped } else { &self.driver };
         let docs = self.index.collect(driver);
         self.sort(depth, &docs, resuming)
     }
@@ -226,19 +199,13 @@ impl<'a> Search<'a> {
             }
             _ => None,
         });
-        let postings = scoped
-            .chain(filtered)
-            .map(|term| &self.index.names.terms[term].payload);
+        let postings = scoped.chain(filtered).map(|term| &self.index.names.terms[term].payload);
         postings.min_by_key(|posting| posting.len())
     }
 
     /// The documents in scope by id.
     fn by_id(&mut self, resuming: bool) -> ControlFlow<Stop> {
-        let after = self
-            .after
-            .as_ref()
-            .filter(|_| resuming)
-            .map(|after| after.id.to_u128());
+        let after = self.after.as_ref().filter(|_| resuming).map(|after| after.id.to_u128());
         let probe = after.map(|after| IdProbe::new(after, &self.index.documents));
         let mut cursor: Cursor<'_> = match (self.id_source(), &probe) {
             (Some(posting), Some(probe)) => posting.seek(probe),
@@ -249,11 +216,7 @@ impl<'a> Search<'a> {
         // The document that the page before ended at.
         let skip = after.and_then(|after| self.index.find(after));
         while let Some(run) = cursor.next_run(self.batch_size()) {
-            self.batch.extend(
-                run.iter()
-                    .map(|entry| entry.item)
-                    .filter(|&doc| Some(doc) != skip),
-            );
+            self.batch.extend(run.iter().map(|entry| entry.item).filter(|&doc| Some(doc) != skip));
             self.flush()?;
         }
         ControlFlow::Continue(())
@@ -262,20 +225,12 @@ impl<'a> Search<'a> {
     /// No more than what is wanted when everything matches.
     fn batch_size(&self) -> usize {
         let exact = matches!(self.bound, Bound::Const(true)) && self.scope.is_empty();
-        if exact {
-            self.missing_wanted().min(BATCH)
-        } else {
-            BATCH
-        }
+        if exact { self.missing_wanted().min(BATCH) } else { BATCH }
     }
 
     fn push(&mut self, doc: u32) -> ControlFlow<Stop> {
         self.batch.push(doc);
-        if self.batch.len() >= self.batch_size() {
-            self.flush()
-        } else {
-            ControlFlow::Continue(())
-        }
+        if self.batch.len() >= self.batch_size() { self.flush() } else { ControlFlow::Continue(()) }
     }
 
     /// Tests the gathered documents, which are in order.
@@ -300,11 +255,7 @@ impl<'a> Search<'a> {
         }
         self.batch = batch;
         self.batch.clear();
-        if full {
-            ControlFlow::Break(Stop::Full)
-        } else {
-            self.spent()
-        }
+        if full { ControlFlow::Break(Stop::Full) } else { self.spent() }
     }
 
     pub(super) fn limit(&self) -> usize {

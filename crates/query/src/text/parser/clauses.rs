@@ -21,10 +21,7 @@ impl Parser<'_> {
         while *self.peek()? != Token::End {
             let (name, span) = self.clause(&mut query)?;
             if spans.iter().any(|(other, _)| *other == name) {
-                return Err(Fault::new(
-                    span,
-                    format!("`{name}` is there twice; say it once"),
-                ));
+                return Err(Fault::new(span, format!("`{name}` is there twice; say it once")));
             }
             spans.push((name, span.start..self.end));
         }
@@ -82,9 +79,7 @@ impl Parser<'_> {
             }
         }
         self.expect("}", "`,` or `}`")?;
-        builder
-            .build()
-            .map_err(|error| Fault::new(start..self.end, error.to_string()))
+        builder.build().map_err(|error| Fault::new(start..self.end, error.to_string()))
     }
 
     fn ids(&mut self) -> Result<Vec<Id>> {
@@ -93,11 +88,7 @@ impl Parser<'_> {
 
     fn id(&mut self) -> Result<Id> {
         // Only nothing was looked at yet: an id is not one token.
-        let bare = if self.peeked.is_none() {
-            self.lexer.id()
-        } else {
-            None
-        };
+        let bare = if self.peeked.is_none() { self.lexer.id() } else { None };
         let (id, span) = match bare {
             Some((id, span)) => (id.parse(), span),
             None => {
@@ -112,28 +103,15 @@ impl Parser<'_> {
     fn key_count(&mut self) -> Result<KeyCount> {
         if self.take("..")? {
             let max = self.integer("the largest number of keys")?;
-            return Ok(KeyCount {
-                min: None,
-                max: Some(max),
-            });
+            return Ok(KeyCount { min: None, max: Some(max) });
         }
         let min = self.integer("a number of keys or a range such as 1..3")?;
         if !self.take("..")? {
-            return Ok(KeyCount {
-                min: Some(min),
-                max: Some(min),
-            });
+            return Ok(KeyCount { min: Some(min), max: Some(min) });
         }
         let bounded = matches!(self.peek()?, Token::Number { .. });
-        let max = if bounded {
-            Some(self.integer("the largest number of keys")?)
-        } else {
-            None
-        };
-        Ok(KeyCount {
-            min: Some(min),
-            max,
-        })
+        let max = if bounded { Some(self.integer("the largest number of keys")?) } else { None };
+        Ok(KeyCount { min: Some(min), max })
     }
 
     fn order_by(&mut self) -> Result<Vec<OrderBy>> {
@@ -154,16 +132,8 @@ impl Parser<'_> {
                 self.take_word("asc")?;
                 Direction::Asc
             };
-            let missing = if self.take_word("missing")? {
-                self.missing()?
-            } else {
-                Missing::Last
-            };
-            order_by.push(OrderBy {
-                key,
-                direction,
-                missing,
-            });
+            let missing = if self.take_word("missing")? { self.missing()? } else { Missing::Last };
+            order_by.push(OrderBy { key, direction, missing });
             if !self.take(",")? {
                 return Ok(order_by);
             }
@@ -192,18 +162,14 @@ impl Parser<'_> {
             return Err(self.unexpected("`robin`"));
         }
         let cursor = self.string("the cursor's name in quotes")?;
-        Ok(Pick::RoundRobin {
-            cursor: cursor.into(),
-        })
+        Ok(Pick::RoundRobin { cursor: cursor.into() })
     }
 
     /// Too large a limit is coerced, as documented.
     fn limit(&mut self) -> Result<u32> {
         match self.peek()? {
             Token::Number { text, suffix: "" } if text.bytes().all(|c| c.is_ascii_digit()) => {
-                let limit = text
-                    .parse()
-                    .map_or(limits::PAGE_LIMIT, |n: u32| n.min(limits::PAGE_LIMIT));
+                let limit = text.parse().map_or(limits::PAGE_LIMIT, |n: u32| n.min(limits::PAGE_LIMIT));
                 self.bump()?;
                 Ok(limit)
             }
@@ -224,9 +190,6 @@ impl Parser<'_> {
 /// A fault of the whole query, at the clause it is about.
 fn place(error: Error, spans: &[(&str, Range<usize>)]) -> Fault {
     let field = error.path.split('.').next().unwrap_or_default();
-    let span = spans
-        .iter()
-        .find(|(name, _)| *name == field)
-        .map(|(_, span)| span.clone());
+    let span = spans.iter().find(|(name, _)| *name == field).map(|(_, span)| span.clone());
     Fault::new(span.unwrap_or(0..0), error.reason)
 }
