@@ -16,6 +16,7 @@
 pub mod channel;
 pub mod cluster;
 pub mod code;
+mod delivery;
 pub mod item;
 pub mod keys;
 pub mod limiter;

@@ -25,9 +25,15 @@ fn main() {
     let plain = cycle("no rules, the counter comes and goes", &mut Machine::default(), &job(5, 7), ROUNDS);
     let mut machine = hundred_by_hundred();
     let one = cycle("100 rules x 100 overrides, one matches", &mut machine, &job(5, 7), ROUNDS);
+    let mut machine = ten_match();
+    let mut pairs: Vec<(String, String)> = (0..10).map(|key| (format!("r{key}"), "1".to_owned())).collect();
+    pairs.extend([("client".to_owned(), "3".to_owned()), ("tier".to_owned(), "3".to_owned())]);
+    let counter = KeyValues::user(pairs).unwrap();
+    let ten = cycle("100 rules x 100 overrides, ten rules match, 1 override each", &mut machine, &counter, ROUNDS);
     let mut machine = all_match();
     let all = cycle("100 rules x 100 overrides, all rules match, 1 override each", &mut machine, &wide(10, 7), ROUNDS);
-    println!("rate under rules: {:.0}% (one matches), {:.0}% (all match)", one / plain * 100.0, all / plain * 100.0);
+    let [one, ten, all] = [one, ten, all].map(|rate| rate / plain * 100.0);
+    println!("rate under rules: {one:.0}% (one matches), {ten:.0}% (ten match), {all:.0}% (all match)");
     let mut machine = hundred_by_hundred();
     apply(&mut machine, increment(&job(5, 7)));
     cycle("100 rules x 100 overrides, the counter stays", &mut machine, &job(5, 7), ROUNDS);
@@ -97,6 +103,28 @@ fn hundred_by_hundred() -> Machine {
         for user in 0..100 {
             let key_values = KeyValues::pattern(pairs(Value::from(format!("u{user}")))).unwrap();
             apply(&mut machine, override_(name.clone(), format!("o{user}"), key_values));
+        }
+    }
+    machine
+}
+
+/// As in `cargo xtask bench peers`: every tenth rule governs the counter.
+fn ten_match() -> Machine {
+    let mut machine = Machine::default();
+    for rule_number in 0..100 {
+        let pairs = |tier: Option<usize>| {
+            let own = if rule_number % 10 == 0 {
+                (format!("r{}", rule_number / 10), Value::Any)
+            } else {
+                ("team".to_owned(), Value::from(rule_number as u64))
+            };
+            let tier = tier.map(|tier| ("tier".to_owned(), Value::from(tier.to_string())));
+            KeyValues::pattern([("client".to_owned(), Value::Any), own].into_iter().chain(tier)).unwrap()
+        };
+        let name = format!("r{rule_number}");
+        apply(&mut machine, rule(name.clone(), pairs(None)));
+        for tier in 0..100 {
+            apply(&mut machine, override_(name.clone(), format!("o{tier}"), pairs(Some(tier))));
         }
     }
     machine

@@ -1,9 +1,14 @@
 //! Random commands against a naive queue: one list of items, everything found by looking at all of them.
 
+#[path = "queue_model/acts.rs"]
+mod acts;
+#[path = "queue_model/ops.rs"]
+mod ops;
 mod support;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
+use ops::{Op, op};
 use proptest::prelude::*;
 use support::{Logged, check_replay_and_restore, kv, pattern};
 use willow_core::{
@@ -11,9 +16,8 @@ use willow_core::{
     limiter::{self, CreateRule, Limit, RuleMode, Selector, UpdateRule},
     machine::Lookup,
     queue::{
-        self, Ack, Backoff, CreateQueue, Delivered, Delivery, Dequeue, Enqueue, Enqueued, Extend, How, ItemOptions,
-        LeaseToken, Nack, Nacked, NewItem, Order, PatchMetadata, Pause, PauseKind, Position, QueueConfig, Release,
-        Resume, Taint, TaintEffect, Toleration, TolerationOperator,
+        self, Ack, Backoff, CreateQueue, Delivered, Delivery, Extend, ItemOptions, LeaseToken, Nack, Nacked,
+        PatchMetadata, Pause, PauseKind, Position, QueueConfig, Release, Resume, Taint, TaintEffect,
     },
 };
 use willow_model::{Id, Revision};
@@ -29,60 +33,6 @@ const QUERIES: [&str; 4] = ["", "os = \"linux\"", "branch = \"main\" or os = \"m
 const ORDERS: usize = 3;
 
 type Channel = (usize, usize);
-
-#[derive(Clone, Debug)]
-enum Op {
-    Enqueue { channel: Channel, updatable: bool, priority: i32, weight: u32, delay_ms: u64, expires_in_ms: Option<u64> },
-    Dequeue { query: usize, tolerant: bool, order: usize, max_items: u32, wait_ms: u64 },
-    Ack(usize),
-    Nack { delivery: usize, delay_ms: Option<u64>, front: bool },
-    Release(usize),
-    Extend(usize),
-    Stale(usize),
-    Taint { channel: Channel, on: bool },
-    Pause { query: usize, on: bool },
-    Limit { rule: usize, limit: u64 },
-    Purge { query: usize },
-    DeleteChannel(Channel),
-    Redrive,
-    Cancel(usize),
-    Undelivered(usize),
-    Pass { ms: u64 },
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let channel = || (0..BRANCHES.len(), 0..SYSTEMS.len());
-    let expiry = prop::option::weighted(0.1, 100u64..3000);
-    let delay = prop_oneof![4 => Just(0), 1 => 1u64..1500];
-    prop_oneof![
-        10 => (channel(), prop::bool::weighted(0.4), -1..2, 1u32..3, delay, expiry).prop_map(
-            |(channel, updatable, priority, weight, delay_ms, expires_in_ms)| Op::Enqueue {
-                channel, updatable, priority, weight, delay_ms, expires_in_ms
-            }
-        ),
-        10 => (0..QUERIES.len(), any::<bool>(), 0..ORDERS, 1u32..3, prop_oneof![Just(0), 1u64..2500]).prop_map(
-            |(query, tolerant, order, max_items, wait_ms)| Op::Dequeue {
-                query, tolerant, order, max_items, wait_ms
-            }
-        ),
-        6 => (0usize..8).prop_map(Op::Ack),
-        3 => (0usize..8, prop::option::of(0u64..500), any::<bool>()).prop_map(|(delivery, delay_ms, front)| Op::Nack {
-            delivery, delay_ms, front
-        }),
-        2 => (0usize..8).prop_map(Op::Release),
-        1 => (0usize..8).prop_map(Op::Extend),
-        1 => (0usize..8).prop_map(Op::Stale),
-        2 => (channel(), any::<bool>()).prop_map(|(channel, on)| Op::Taint { channel, on }),
-        2 => (0..QUERIES.len(), any::<bool>()).prop_map(|(query, on)| Op::Pause { query, on }),
-        2 => (0..RULES.len(), 0u64..4).prop_map(|(rule, limit)| Op::Limit { rule, limit }),
-        1 => (0..QUERIES.len()).prop_map(|query| Op::Purge { query }),
-        1 => channel().prop_map(Op::DeleteChannel),
-        1 => Just(Op::Redrive),
-        1 => (0usize..4).prop_map(Op::Cancel),
-        1 => (0usize..8).prop_map(Op::Undelivered),
-        4 => (1u64..700).prop_map(|ms| Op::Pass { ms }),
-    ]
-}
 
 /// Rules, and which channels they put into which bucket.
 const RULES: [(&str, &str); 3] = [("per-branch", "branch=*"), ("mac", "os=mac"), ("all", "_willow_queue_name=q")];
@@ -254,6 +204,7 @@ impl Run {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm per operation")]
     fn step(&mut self, op: &Op) {
         match op.clone() {
             Op::Enqueue { channel, updatable, priority, weight, delay_ms, expires_in_ms } => {
@@ -372,92 +323,6 @@ impl Run {
         if let Some(&(at, token)) = running.get(index % running.len().max(1)) {
             let item = self.items[at].id;
             act(self, at, Delivered { item, token });
-        }
-    }
-
-    fn enqueue(
-        &mut self,
-        channel: Channel,
-        updatable: bool,
-        priority: i32,
-        weight: u32,
-        delay_ms: u64,
-        expires_in_ms: Option<u64>,
-    ) {
-        self.data += 1;
-        let new = NewItem {
-            key_values: channel_kv(channel),
-            data: Arc::from(self.data.to_be_bytes()),
-            content_type: "application/octet-stream".into(),
-            updatable: Some(updatable),
-            max_attempts: None,
-            backoff: None,
-            retry_position: None,
-            lease_ms: None,
-            priority: Some(priority),
-            weight: Some(weight),
-            delay_ms,
-            expires_in_ms,
-            idempotency_key: None,
-        };
-        let reply = self.apply(queue::Command::Enqueue(Enqueue { queue: name(), items: vec![new] }));
-        let Ok(Outcome::Queue(queue::Outcome::Enqueued(mut results))) = reply else { panic!("{reply:?}") };
-        let Enqueued { item: id, revision, how, .. } = results.pop().expect("one answer").expect("there is room");
-        let state = if delay_ms == 0 { State::Waiting } else { State::Delayed(self.now() + delay_ms) };
-        let expires_ms = expires_in_ms.map(|ms| self.now() + ms);
-        self.places += 1;
-        let mut queued =
-            self.items.iter_mut().filter(|item| item.channel == channel && !matches!(item.state, State::InFlight(..)));
-        let (data, weight) = (self.data, u64::from(weight));
-        if let Some(old) = queued.find(|item| item.updatable) {
-            assert_eq!((how, id), (How::Updated, old.id), "an updatable item that waits is updated in place");
-            *old = Item { data, updatable, priority, weight, attempts: 0, revision, expires_ms, state, ..old.clone() };
-            return;
-        }
-        assert_eq!(how, How::Created);
-        self.items.push(Item {
-            id,
-            channel,
-            data,
-            updatable,
-            priority,
-            weight,
-            attempts: 0,
-            revision,
-            sequence: revision,
-            place: self.places,
-            expires_ms,
-            expired: false,
-            state,
-        });
-    }
-
-    fn dequeue(&mut self, index: usize, tolerant: bool, order: usize, max_items: u32, wait_ms: u64) {
-        let toleration = Toleration { key: None, operator: TolerationOperator::Exists, effect: None };
-        let dequeue = Dequeue {
-            queue: name(),
-            query: query(index),
-            order: [Order::Oldest, Order::Priority, Order::LongestIdle][order].clone(),
-            tolerations: if tolerant { vec![toleration] } else { vec![] },
-            max_items,
-            lease_ms: None,
-            wait_ms,
-            consumer: None,
-        };
-        let waiting = Waiting { query: index, tolerant, order, deadline_ms: self.now() + wait_ms };
-        match self.apply(queue::Command::Dequeue(dequeue)) {
-            Ok(Outcome::Queue(queue::Outcome::Dequeued(deliveries))) => {
-                assert!(deliveries.len() <= max_items as usize);
-                let full = deliveries.len() == max_items as usize;
-                self.take(&deliveries, &waiting);
-                let left = self.best(index, tolerant, order);
-                assert!(full || left.is_none(), "left lying: {left:?}");
-            }
-            Ok(Outcome::Waiting(waiter)) => {
-                assert!(wait_ms > 0);
-                self.waiting.insert(waiter, waiting);
-            }
-            other => panic!("{other:?}"),
         }
     }
 
@@ -647,7 +512,7 @@ impl Run {
             }
             self.take(deliveries, &waiting);
             self.waiting.remove(&waiter);
-            self.logged.resolved.remove(0);
+            drop(self.logged.resolved.remove(0));
         }
     }
 
