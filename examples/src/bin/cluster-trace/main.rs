@@ -44,7 +44,7 @@ use willow_model::{KeyValues, Origin};
 use willow_query::Query;
 
 use node::{Node, Placed};
-use trace::{Cluster, Pod};
+use trace::{Cluster, Pod, shares};
 
 pub(crate) const QUEUE: &str = "pods";
 /// Taint of channels whose pods need a GPU.
@@ -94,7 +94,7 @@ async fn main() -> anyhow::Result<()> {
     for file in [&args.pods, &args.nodes] {
         ensure!(file.exists(), "{} is not there: pass the trace with --pods and --nodes", file.display());
     }
-    let cluster = Cluster::read(&args.pods, &args.nodes)?;
+    let cluster = Cluster::read(&args.pods, &args.nodes, args.latency_sensitive_percent)?;
     eprintln!("{} pods, {} nodes, GPUs by model: {:?}", cluster.pods.len(), cluster.nodes.len(), cluster.gpus);
 
     let server = Server::start(&args.server)?;
@@ -146,9 +146,7 @@ pub(crate) type Limits = BTreeMap<(String, bool), u64>;
 async fn create_limits(client: &Client, gpus: &BTreeMap<String, u64>, percent: u64) -> anyhow::Result<Limits> {
     let mut limits = Limits::new();
     for (model, &count) in gpus {
-        // Both shares must fit the largest pod of the model.
-        let sensitive = (count * percent / 100).clamp(1.min(count), count.saturating_sub(1).max(1));
-        let others = count - sensitive;
+        let (sensitive, others) = shares(count, percent);
         let key_values = format!("_willow_queue_name={QUEUE} gpu_model={model}");
         let rule = format!("gpus-{model}");
         let pattern = KeyValues::parse(Origin::Pattern, &key_values)?;

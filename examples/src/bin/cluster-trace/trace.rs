@@ -85,7 +85,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn read(pods: &Path, nodes: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(pods: &Path, nodes: &Path, percent: u64) -> anyhow::Result<Self> {
         let nodes: Vec<Machine> = rows::<NodeRow>(nodes)?.into_iter().map(machine).collect();
         let mut gpus: BTreeMap<String, u64> = BTreeMap::new();
         for node in &nodes {
@@ -96,9 +96,16 @@ impl Cluster {
         let mut rows = rows::<PodRow>(pods)?;
         rows.sort_by_key(|row| row.creation_time);
         let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
-        let pods = rows.into_iter().map(|row| pod(row, &nodes, &gpus, &mut wanted)).collect::<anyhow::Result<_>>()?;
+        let pods =
+            rows.into_iter().map(|row| pod(row, percent, &nodes, &gpus, &mut wanted)).collect::<anyhow::Result<_>>()?;
         Ok(Self { pods, nodes, gpus })
     }
+}
+
+/// A model's GPUs for latency-sensitive pods, and for the others. Each has one at least, if there are two.
+pub(crate) fn shares(gpus: u64, percent: u64) -> (u64, u64) {
+    let sensitive = (gpus * percent.min(100) / 100).clamp(1.min(gpus), gpus.saturating_sub(1).max(1));
+    (sensitive, gpus.saturating_sub(sensitive))
 }
 
 fn rows<T: for<'de> Deserialize<'de>>(file: &Path) -> anyhow::Result<Vec<T>> {
@@ -115,6 +122,7 @@ fn machine(row: NodeRow) -> Machine {
 /// far for its number of GPUs, among those that have a node it fits on.
 fn pod(
     row: PodRow,
+    percent: u64,
     nodes: &[Machine],
     gpus: &BTreeMap<String, u64>,
     wanted: &mut BTreeMap<String, u64>,
@@ -127,8 +135,11 @@ fn pod(
         None
     } else {
         let models = nodes.iter().filter(fits).filter_map(|node| node.model.as_deref()).filter(|model| allowed(model));
-        // A share of a model must hold the pod: a model with few GPUs is none for it.
-        let models = models.filter(|model| gpus[*model] >= 4 * row.num_gpu);
+        // Either share of a model must hold the pod: a model with few GPUs is none for it.
+        let models = models.filter(|model| {
+            let (sensitive, others) = shares(gpus[*model], percent);
+            sensitive.min(others) >= row.num_gpu
+        });
         let load =
             |model: &&str| (wanted.get(*model).copied().unwrap_or(0) * 1_000_000 / gpus[*model], model.to_string());
         let model = models.min_by_key(load).with_context(|| format!("{} fits on no node", row.name))?.to_owned();
