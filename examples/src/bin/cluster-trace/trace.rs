@@ -102,6 +102,25 @@ impl Cluster {
     }
 }
 
+/// A few pods of the trace failed there because they ask for more CPU and memory than any node that
+/// they allow has. They run here with what the largest of those has.
+fn shrink(row: &mut PodRow, nodes: &[Machine]) {
+    let allowed = |node: &&Machine| {
+        let model = node.model.as_deref().unwrap_or("");
+        node.gpus >= row.num_gpu && (row.gpu_spec.is_empty() || row.gpu_spec.split('|').any(|name| name == model))
+    };
+    let fits = |node: &&Machine| node.cpu_milli >= row.cpu_milli && node.memory_mib >= row.memory_mib;
+    if nodes.iter().filter(allowed).any(|node| fits(&node)) {
+        return;
+    }
+    let largest = nodes.iter().filter(allowed).max_by_key(|node| (node.cpu_milli, node.memory_mib));
+    if let Some((cpu_milli, memory_mib)) = largest.map(|node| (node.cpu_milli, node.memory_mib)) {
+        eprintln!("{} fits on no node that it allows: it runs with {cpu_milli} milli-CPUs, {memory_mib} MiB", row.name);
+        row.cpu_milli = row.cpu_milli.min(cpu_milli);
+        row.memory_mib = row.memory_mib.min(memory_mib);
+    }
+}
+
 /// A model's GPUs for latency-sensitive pods, and for the others. Each has one at least, if there are two.
 pub(crate) fn shares(gpus: u64, percent: u64) -> (u64, u64) {
     let sensitive = (gpus * percent.min(100) / 100).clamp(1.min(gpus), gpus.saturating_sub(1).max(1));
@@ -121,12 +140,13 @@ fn machine(row: NodeRow) -> Machine {
 /// Pods that allow several models are spread: each goes to the allowed model that is wanted least so
 /// far for its number of GPUs, among those that have a node it fits on.
 fn pod(
-    row: PodRow,
+    mut row: PodRow,
     percent: u64,
     nodes: &[Machine],
     gpus: &BTreeMap<String, u64>,
     wanted: &mut BTreeMap<String, u64>,
 ) -> anyhow::Result<Pod> {
+    shrink(&mut row, nodes);
     let fits = |node: &&Machine| {
         node.gpus >= row.num_gpu && node.cpu_milli >= row.cpu_milli && node.memory_mib >= row.memory_mib
     };
