@@ -2,7 +2,7 @@
 //!
 //! Each time is that of `Machine::apply` of one batch with one command, index work included: what the log's
 //! follower pays. The fences around it (HTTP, Raft, disk) are in `xtask bench`.
-#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "a benchmark reads the clock and its memory")]
+#![expect(clippy::disallowed_types, reason = "a benchmark reads the clock and its memory")]
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark talks and may fail")]
 
 use std::time::Instant;

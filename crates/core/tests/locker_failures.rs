@@ -62,9 +62,9 @@ fn restored(logged: &mut Logged) -> willow_core::Machine {
     let mut reader = logged.machine.snapshot_begin();
     let mut restore = Restore::default();
     while let Some(chunk) = logged.machine.snapshot_next(&mut reader, 64) {
-        restore.push(&chunk).unwrap();
+        restore.push(&chunk).expect("a chunk just read restores");
     }
-    restore.finish().unwrap()
+    restore.finish().expect("a whole snapshot restores")
 }
 
 /// §8.6. Holder and first waiter die in the same millisecond: the grant goes to the second.
