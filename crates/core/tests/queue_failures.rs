@@ -87,7 +87,8 @@ fn failure_02_a_deleted_queue_gives_its_slots_back() {
     assert_eq!(bench.apply(queue::Command::DeleteQueue(delete.clone())), Ok(Outcome::Queue(queue::Outcome::Deleting)));
     assert_eq!(Bench::error(bench.apply(queue::Command::DeleteQueue(delete))), queue::Error::QueueDeleting);
     assert!(bench.view().deleting, "2500 channels are more than one step");
-    bench.logged.pass(1000);
+    // A step a batch: the node proposes one whenever a deadline is due.
+    (0..10).for_each(|_| bench.logged.pass(100));
     assert!(bench.logged.machine.queues().queue(&q()).is_none());
     assert_eq!(bench.held(), 0);
     check_replay_and_restore(&mut bench.logged, 2503);
@@ -378,7 +379,7 @@ fn a_purge_in_steps_keeps_what_came_later() {
     let Ok(Outcome::Queue(queue::Outcome::Removed { items, continuing: true })) = reply else { panic!("{reply:?}") };
     assert!(items > 0 && items < 1149);
     bench.enqueue(item("job=j0 n=2298", "new"));
-    bench.logged.pass(100);
+    (0..10).for_each(|_| bench.logged.pass(10));
     let left = bench.take(dequeue("job = \"j0\"", 10, 0));
     assert_eq!(left.iter().map(data).collect::<Vec<_>>(), ["new"]);
     assert_eq!(left[0].key_values, kv("job=j0 n=2298"));

@@ -52,8 +52,9 @@ impl Locker {
         }
         let acquired = self.acquired(session, grants, cx.clock_ms);
         // A wait of the same session may have wanted one of these locks, and has it now.
+        let left = self.grant_others_of(acquired.session, cx);
         let wanted = self.wanted_by(acquired.session);
-        self.pump(wanted, cx);
+        self.pump(wanted.into_iter().chain(left), cx);
         acquired
     }
 

@@ -107,10 +107,26 @@ impl Locker {
                 }
                 let session = self.waiter(next.row).session;
                 changed.extend(self.grant_waiter(next.row, cx));
+                changed.extend(self.grant_others_of(session, cx));
                 changed.extend(self.wanted_by(session));
             }
             self.drop_if_unused(lock);
         }
+    }
+
+    /// A session that waits twice for a lock has it with the first grant: the second wait, wherever it is
+    /// in line, must not stand behind those who wait for this very session.
+    pub(super) fn grant_others_of(&mut self, session: SessionId, cx: &mut Context) -> Vec<u32> {
+        let mut left = Vec::new();
+        while let Some(waiter) = self.first_grantable_of(session, cx.now_ms) {
+            left.extend(self.grant_waiter(waiter, cx));
+        }
+        left
+    }
+
+    fn first_grantable_of(&self, session: SessionId, now_ms: u64) -> Option<u32> {
+        let waiters = &self.sessions.by_key(&session)?.waiters;
+        waiters.iter().copied().find(|waiter| self.is_grantable(*waiter, now_ms))
     }
 
     /// Locks in whose lines the session waits: what it holds newly may be what it waited for.

@@ -63,6 +63,7 @@ impl Run {
             place: self.places,
             expires_ms,
             expired: false,
+            woke_ms: 0,
             state,
         });
     }

@@ -88,7 +88,7 @@ fn what_is_refused() {
             []
                 expected an object of keys and values, found a list
             {}
-                key values need at least one pair of your own (reserved keys do not count)
+                key values need at least one pair
         "#]],
     );
 }

@@ -58,10 +58,7 @@ fn reserved_keys() {
         KeyValues::pattern([("a", 1_i64), (reserved::QUEUE_NAME, 1)]),
         expect![[r#"the reserved key "_willow_queue_name" takes a value of type string, not i64"#]],
     );
-    check(
-        KeyValues::pattern([(reserved::QUEUE_NAME, "q")]),
-        expect!["key values need at least one pair of your own (reserved keys do not count)"],
-    );
+    check(KeyValues::pattern([(reserved::QUEUE_NAME, "q")]), expect!["_willow_queue_name=q"]);
     for error in [
         KeyValues::user(pairs()).unwrap_err(),
         KeyValues::pattern([("_mine", "y")]).unwrap_err(),
@@ -109,7 +106,7 @@ fn the_wildcard() {
 #[test]
 fn counts() {
     let many = |n: usize| KeyValues::user((0..n).map(|i| (format!("k{i:02}"), Value::U8(1))));
-    check(many(0), expect!["key values need at least one pair of your own (reserved keys do not count)"]);
+    check(many(0), expect!["key values need at least one pair"]);
     check(many(limits::PAIRS + 1), expect!["33 pairs are too many; give at most 32"]);
     let full = many(limits::PAIRS).unwrap();
     assert_eq!(full.user_len(), 32);
@@ -180,7 +177,7 @@ proptest! {
                 let built = builder.build().unwrap();
                 prop_assert_eq!(built.as_bytes(), bytes);
             }
-            prop_assert!(read.user_len() >= 1);
+            prop_assert!(read.iter().next().is_some());
         }
     }
 

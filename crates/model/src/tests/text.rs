@@ -65,7 +65,7 @@ a=1 a=2"#;
     });
     expect![[r#"
 
-            key values need at least one pair of your own (reserved keys do not count)
+            key values need at least one pair
         os
             at byte 2: expected "=" and a value after the key, as in os=linux
         a=1 =2
