@@ -1,13 +1,16 @@
 //! The error codes: for each its status, whether a retry helps, its title and its page.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 /// One row per code: name, status, whether the same call may succeed later, title.
 macro_rules! error_codes {
     ($($variant:ident $name:literal $status:literal $retryable:literal $title:literal;)+) => {
         /// A stable error code. Its page says what it means and what to do.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[non_exhaustive]
         pub enum ErrorCode {
             $(#[doc = $title] #[serde(rename = $name)] $variant,)+
@@ -127,6 +130,23 @@ error_codes! {
     NoQuorum "NO_QUORUM" 503 true "No quorum could be reached";
     OutcomeUnknown "OUTCOME_UNKNOWN" 503 true "It is not known whether it was done";
     Internal "INTERNAL" 500 false "Something is wrong in Willow itself";
+}
+
+/// By hand: the derive would list the names of the variants, not those on the wire.
+impl PartialSchema for ErrorCode {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A stable error code. Its page says what it means and what to do."))
+            .enum_values(Some(Self::ALL.iter().map(|code| code.as_str())))
+            .into()
+    }
+}
+
+impl ToSchema for ErrorCode {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "ErrorCode".into()
+    }
 }
 
 impl std::fmt::Display for ErrorCode {
