@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::{fuzz_api, setup};
+use crate::setup;
 
 pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
     setup::nextest(sh)?;
@@ -10,6 +10,5 @@ pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
     cmd!(sh, "cargo clippy --workspace --all-targets -- -D warnings").run()?;
     cmd!(sh, "cargo test --workspace --doc").run()?;
     cmd!(sh, "cargo nextest run --workspace --no-fail-fast").run()?;
-    fuzz_api::run(sh, 20)?;
     Ok(())
 }
