@@ -24,17 +24,6 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn connection(error: hyper_util::client::legacy::Error) -> Self {
-        // The outer error only says "client error"; what happened is in its sources.
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(inner) = source {
-            text = inner.to_string();
-            source = inner.source();
-        }
-        Self::Connection(text)
-    }
-
     /// The server's code, when it answered.
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {

@@ -29,6 +29,7 @@
 #![warn(missing_docs)]
 
 mod calls;
+mod connection;
 mod error;
 mod guard;
 mod pages;
@@ -106,11 +107,7 @@ impl Client {
     /// # Errors
     /// When `url` is not an `http` URL.
     pub fn with_options(url: &str, options: Options) -> Result<Self, Error> {
-        let parsed: http::Uri = url.parse().map_err(|error| Error::BadUrl(format!("{url}: {error}")))?;
-        if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
-            return Err(Error::BadUrl(format!("{url}: give it as http://host:port")));
-        }
-        let transport = Transport::new(url, options.timeout, options.connect_timeout, options.idle_connections);
+        let transport = Transport::new(url, &options)?;
         Ok(Self { inner: Arc::new(Inner { transport, options }) })
     }
 

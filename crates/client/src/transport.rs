@@ -3,25 +3,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::Full;
 use serde::{Serialize, de::DeserializeOwned};
 use willow_api::Problem;
 
-use crate::Error;
+use crate::{Error, Options, connection::Pool};
 
-/// Largest reply read, bytes: a dequeue of many large items fits.
-const REPLY_BYTES: usize = 256 << 20;
-
-/// Connections to one server.
-#[derive(Clone, Debug)]
+/// Where calls go.
+#[derive(Debug)]
 pub(crate) struct Transport {
-    http: legacy::Client<HttpConnector, Full<Bytes>>,
-    base: Box<str>,
+    pool: Pool,
+    host: HeaderValue,
+    /// What the paths of the API are put behind; mostly nothing.
+    prefix: Box<str>,
     timeout: Duration,
 }
 
@@ -56,31 +51,35 @@ impl Call {
 }
 
 impl Transport {
-    pub(crate) fn new(base: &str, timeout: Duration, connect_timeout: Duration, idle_connections: usize) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(connect_timeout));
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(idle_connections)
-            .build(connector);
-        Self { http, base: base.trim_end_matches('/').into(), timeout }
+    /// `base` is `http://host[:port][/prefix]`.
+    pub(crate) fn new(base: &str, options: &Options) -> Result<Self, Error> {
+        let uri: Uri = base.parse().map_err(|error| Error::BadUrl(format!("{base}: {error}")))?;
+        let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(Error::BadUrl(format!("{base}: give it as http://host:port")));
+        };
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|error| Error::BadUrl(error.to_string()))?;
+        let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
+        Ok(Self {
+            pool: Pool::new(&address, options.connect_timeout, options.idle_connections),
+            host,
+            prefix: uri.path().trim_end_matches('/').into(),
+            timeout: options.timeout,
+        })
     }
 
     /// Sends once.
     pub(crate) async fn send<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
-        let exchange = async {
-            let response = self.http.request(self.request(call)?).await.map_err(Error::connection)?;
-            read(response).await
-        };
-        let (status, body) = tokio::time::timeout(self.timeout.saturating_add(call.wait), exchange)
-            .await
-            .map_err(|_| Error::TimedOut)??;
+        let exchange = self.pool.send(self.request(call)?);
+        let limit = self.timeout.saturating_add(call.wait);
+        let (status, body) = tokio::time::timeout(limit, exchange).await.map_err(|_| Error::TimedOut)??;
         decode(status, &body)
     }
 
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, Error> {
-        let mut request = Request::builder().method(&call.method).uri(format!("{}{}", self.base, call.path));
+        let mut request = Request::builder()
+            .method(&call.method)
+            .uri(format!("{}{}", self.prefix, call.path))
+            .header(header::HOST, &self.host);
         if !call.body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -92,13 +91,6 @@ impl Transport {
         }
         request.body(Full::new(call.body.clone())).map_err(|error| Error::BadUrl(error.to_string()))
     }
-}
-
-async fn read(response: Response<hyper::body::Incoming>) -> Result<(StatusCode, Bytes), Error> {
-    let status = response.status();
-    let body = Limited::new(response.into_body(), REPLY_BYTES).collect().await;
-    let body = body.map_err(|error| Error::Connection(error.to_string()))?;
-    Ok((status, body.to_bytes()))
 }
 
 fn decode<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, Error> {
