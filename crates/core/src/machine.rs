@@ -178,7 +178,9 @@ impl Machine {
             Seen::New => {
                 let reply = self.dispatch(command);
                 // Before settling: that may already bring the final answer of this very command.
-                if let Ok(outcome) = &reply {
+                if let Ok(outcome) = &reply
+                    && outcome.has_changed()
+                {
                     self.dedup.record(id, fingerprint, outcome, self.cx.now_ms);
                 }
                 self.settle();
@@ -190,10 +192,12 @@ impl Machine {
     /// Answers from the record. What is left of a lease is told as of now, not as of then: a caller
     /// that trusted the old figure would think it holds what it lost.
     fn repeat(&self, command: &Command, mut outcome: Outcome) -> Reply {
-        if let Command::Lock(command) = command {
-            self.locker.refresh(command, &mut outcome, &self.cx)?;
+        match command {
+            Command::Lock(command) => self.locker.refresh(command, &mut outcome, &self.cx)?,
+            Command::Limit(command) => self.limiter.refresh(command, &mut outcome, &self.cx)?,
+            Command::Queue(command) => self.queues.refresh_answer(command, &mut outcome, &self.cx)?,
+            Command::Initialize(_) | Command::CancelWait(_) | Command::AdvanceCursor(_) => {}
         }
-        self.queues.refill(&mut outcome, self.cx.now_ms);
         Ok(outcome)
     }
 

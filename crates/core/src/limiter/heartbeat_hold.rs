@@ -6,6 +6,7 @@ use crate::{Context, Reply, timer::Timer};
 impl Limiter {
     pub(super) fn heartbeat_hold(&mut self, command: &HeartbeatHold, cx: &mut Context) -> Reply {
         command.ttl_ms.map_or(Ok(()), check_ttl)?;
+        self.live_hold(command.hold, cx.now_ms)?;
         let slot = self.counters.holds.slot(&command.hold).ok_or(Error::NoSuchHold)?;
         let hold = self.counters.holds.get_mut(slot).expect("its slot was just found");
         let before_ms = hold.expires_ms;

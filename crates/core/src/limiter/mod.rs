@@ -35,6 +35,7 @@ mod heartbeat_hold;
 mod increment;
 mod line;
 mod outcome;
+mod refresh;
 mod release_hold;
 mod rows;
 mod set_counter;

@@ -18,7 +18,7 @@ impl Queues {
         limiter: &mut Limiter,
         cx: &mut Context,
     ) -> Result<(), Error> {
-        let slot = self.delivery(queue, delivered)?;
+        let slot = self.delivery(queue, delivered, cx.now_ms)?;
         self.end_delivery(slot, false, limiter, cx);
         if let Some(item) = self.drop_ended(slot, cx) {
             self.refresh(item.channel, limiter);

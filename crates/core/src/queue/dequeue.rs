@@ -64,21 +64,11 @@ impl Queues {
             let Some(slot) = self.items.slot(&delivery.item) else { continue };
             let queue = self.channel_row(self.item_row(slot).channel).queue;
             let delivered = super::Delivered { item: delivery.item, token: delivery.token };
-            if let Ok(slot) = self.delivery(queue, &delivered) {
+            if let Ok(slot) = self.delivery(queue, &delivered, cx.now_ms) {
                 self.end_delivery(slot, false, limiter, cx);
                 self.hand_back(slot, cx, limiter);
             }
         }
-    }
-
-    /// Puts the bytes of items back in a recorded answer; drops deliveries whose lease has ended.
-    pub(crate) fn refill(&self, outcome: &mut AnyOutcome, now_ms: u64) {
-        let AnyOutcome::Queue(Outcome::Dequeued(deliveries)) = outcome else { return };
-        let refilled = deliveries.iter().filter_map(|delivery| {
-            let slot = self.items.slot(&delivery.item)?;
-            self.delivery_view(slot, now_ms).filter(|now| now.token == delivery.token)
-        });
-        *deliveries = refilled.collect();
     }
 }
 

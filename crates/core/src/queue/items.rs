@@ -136,15 +136,16 @@ impl Queues {
         Some(item)
     }
 
-    /// The running delivery that a lease token names.
-    pub(super) fn delivery(&self, queue: u32, delivered: &Delivered) -> Result<u32, Error> {
+    /// The running delivery that a lease token names. A lease that ends at this very moment has ended: its
+    /// deadline is about to be fired, and must not be put off any more.
+    pub(super) fn delivery(&self, queue: u32, delivered: &Delivered, now_ms: u64) -> Result<u32, Error> {
         let slot = self.items.slot(&delivered.item).ok_or(Error::NoSuchItem)?;
         let item = self.item_row(slot);
         if self.channel_row(item.channel).queue != queue {
             return Err(Error::NoSuchItem);
         }
         match &item.state {
-            State::InFlight(lease) if lease.token == delivered.token => Ok(slot),
+            State::InFlight(lease) if lease.token == delivered.token && lease.expires_ms > now_ms => Ok(slot),
             _ => Err(Error::StaleLease { item: delivered.item }),
         }
     }

@@ -41,6 +41,7 @@ mod pool;
 mod purge;
 mod rebuild;
 mod redrive;
+mod refresh;
 mod rows;
 mod settle;
 mod take;

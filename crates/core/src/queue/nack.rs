@@ -9,7 +9,7 @@ impl Queues {
         let queue = self.active(&command.queue)?;
         validate::delay("delay_ms", command.delay_ms.unwrap_or(0))?;
         validate::label("reason", command.reason.as_deref())?;
-        let slot = self.delivery(queue, &command.delivered)?;
+        let slot = self.delivery(queue, &command.delivered, cx.now_ms)?;
         self.end_delivery(slot, false, limiter, cx);
         self.item_mut(slot).reason = command.reason;
         let nacked = self.fail(slot, command.delay_ms, command.position, cx, limiter);
@@ -19,7 +19,7 @@ impl Queues {
     /// The item goes back to where it stood; no attempt is charged.
     pub(super) fn release(&mut self, command: &Release, limiter: &mut Limiter, cx: &mut Context) -> Reply {
         let queue = self.active(&command.queue)?;
-        let slot = self.delivery(queue, &command.delivered)?;
+        let slot = self.delivery(queue, &command.delivered, cx.now_ms)?;
         self.end_delivery(slot, false, limiter, cx);
         self.hand_back(slot, cx, limiter);
         Ok(Outcome::Released.into())
@@ -31,7 +31,7 @@ impl Queues {
         if let Some(lease_ms) = command.lease_ms {
             validate::lease(lease_ms)?;
         }
-        let slot = self.delivery(queue, &command.delivered)?;
+        let slot = self.delivery(queue, &command.delivered, cx.now_ms)?;
         let State::InFlight(lease) = &mut self.item_mut(slot).state else {
             return Err(super::Error::StaleLease { item: command.delivered.item }.into());
         };

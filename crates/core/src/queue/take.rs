@@ -75,7 +75,7 @@ impl Queues {
                 break;
             };
             self.refresh(channel, limiter);
-            taken.extend(self.delivery_view(item, cx.now_ms));
+            taken.extend(self.delivery_view(item, cx));
             bytes += taken.last().map_or(0, |delivery| delivery.data.len());
         }
         if !taken.is_empty() {
@@ -199,7 +199,7 @@ impl Queues {
     }
 
     /// An item in flight as its consumer sees it.
-    pub(super) fn delivery_view(&self, slot: u32, now_ms: u64) -> Option<Delivery> {
+    pub(super) fn delivery_view(&self, slot: u32, cx: &Context) -> Option<Delivery> {
         let item @ Item { state: State::InFlight(lease), .. } = self.item_row(slot) else { return None };
         let channel = self.channel_row(item.channel);
         Some(Delivery {
@@ -211,9 +211,9 @@ impl Queues {
             attempt: item.attempts,
             revision: item.revision,
             token: lease.token,
-            expires_in_ms: lease.expires_ms.saturating_sub(now_ms),
+            expires_in_ms: lease.expires_ms.saturating_sub(cx.clock_ms),
             priority: item.options.priority,
-            age_ms: now_ms.saturating_sub(item.enqueued_ms),
+            age_ms: cx.now_ms.saturating_sub(item.enqueued_ms),
         })
     }
 }
