@@ -9,7 +9,7 @@ impl Locker {
         let lock = self.lock_mut(row);
         let holder = &mut lock.holders[holder];
         match holder.mode {
-            Mode::Exclusive | Mode::Shared => holder.mode = Mode::Shared,
+            Mode::Exclusive | Mode::Shared => (holder.mode, holder.upgraded) = (Mode::Shared, None),
             Mode::Semaphore { .. } => return Err(Error::ModeMismatch { lock: command.lock }.into()),
         }
         let grant = Grant { lock: command.lock, token: holder.token, mode: holder.mode, depth: holder.depth };

@@ -6,7 +6,7 @@ use willow_model::{Id, Revision};
 
 use super::{
     Error, Grant, Locker, Mode, Outcome, SessionId,
-    rows::{Holder, Lock, Want},
+    rows::{Holder, Lock, Shared, Want},
 };
 use crate::{Context, limits, timer::Timer};
 
@@ -77,6 +77,7 @@ impl Locker {
             Verdict::Upgrade => {
                 let token = cx.next_revision();
                 let holder = row.holders.first_mut().expect("an upgrade has its shared grant");
+                holder.upgraded = Some(Shared { token: holder.token, depth: holder.depth });
                 (holder.mode, holder.token) = (Mode::Exclusive, token);
                 holder.depth = holder.depth.saturating_add(1);
                 row.newest = Some(token);
@@ -84,7 +85,7 @@ impl Locker {
             }
             Verdict::Free | Verdict::Blocked => {
                 let token = cx.next_revision();
-                let holder = Holder { session: id, mode, token, depth: 1, since_ms: now_ms };
+                let holder = Holder { session: id, mode, token, depth: 1, since_ms: now_ms, upgraded: None };
                 row.holders.push(holder.clone());
                 row.newest = Some(token);
                 holder
@@ -171,11 +172,15 @@ impl Locker {
         row.wants.iter().map(|want| want.lock).collect()
     }
 
-    /// Takes one grant away from a session, one time or all times it was acquired; returns what is left.
-    pub(super) fn take_back(&mut self, lock: u32, holder: usize, all: bool) -> u32 {
+    /// Counts one acquire less; returns how many are left.
+    pub(super) fn take_back(&mut self, lock: u32, holder: usize) -> u32 {
         let row = self.lock_mut(lock);
         let held = &mut row.holders[holder];
-        held.depth = if all { 0 } else { held.depth.saturating_sub(1) };
+        held.depth = held.depth.saturating_sub(1);
+        held.upgraded = held.upgraded.and_then(|shared| {
+            let depth = shared.depth.saturating_sub(1);
+            (depth > 0).then_some(Shared { depth, ..shared })
+        });
         let (depth, session) = (held.depth, held.session);
         if depth == 0 {
             row.holders.remove(holder);
@@ -185,6 +190,23 @@ impl Locker {
             }
         }
         depth
+    }
+
+    /// Undoes one acquire that its caller never heard of. When it was the last on top of a shared grant, that
+    /// is what is left, under its own token: the only one the caller knows. The newest token stays.
+    pub(super) fn undo_grant(&mut self, lock: u32, holder: usize) {
+        let held = &mut self.lock_mut(lock).holders[holder];
+        match held.upgraded {
+            Some(Shared { token, depth }) if held.depth > depth => {
+                held.depth -= 1;
+                if held.depth == depth {
+                    (held.mode, held.token, held.upgraded) = (Mode::Shared, token, None);
+                }
+            }
+            _ => {
+                self.take_back(lock, holder);
+            }
+        }
     }
 
     /// The grant that a session's call is about.

@@ -77,6 +77,17 @@ pub(super) struct Holder {
     pub(super) token: Revision,
     pub(super) depth: u32,
     pub(super) since_ms: u64,
+    /// What it was before it became exclusive by an upgrade, should that have to be undone.
+    pub(super) upgraded: Option<Shared>,
+}
+
+/// A shared grant under an exclusive one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Shared {
+    pub(super) token: Revision,
+    /// How often it was acquired, less the releases since: those count here first, for the lock stays
+    /// exclusive until it is let go.
+    pub(super) depth: u32,
 }
 
 /// A place in a line: upgrades go first, for all others wait for their shared lock to go.

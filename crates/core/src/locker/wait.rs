@@ -74,7 +74,7 @@ impl Locker {
         for grant in &acquired.locks {
             // Whatever is gone by now needs no undoing.
             if let Ok((lock, holder)) = self.find_grant(grant.lock, acquired.session, Some(grant.token), cx.now_ms) {
-                self.take_back(lock, holder, false);
+                self.undo_grant(lock, holder);
                 self.pump([lock], cx);
             }
         }
