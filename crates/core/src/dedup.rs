@@ -86,12 +86,12 @@ impl Dedup {
         let Some(record) = self.records.get_mut(slot) else { return };
         self.expiry.remove(&(record.expires_ms, slot));
         match reply {
-            Ok(outcome) => {
+            Ok(outcome) if outcome.has_changed() => {
                 record.answer = outcome.without_payload();
                 record.expires_ms = now_ms.saturating_add(limits::REQUEST_ID_RETENTION_MS);
                 self.expiry.insert((record.expires_ms, slot));
             }
-            Err(_) => {
+            Ok(_) | Err(_) => {
                 self.records.remove(slot);
             }
         }

@@ -59,6 +59,18 @@ pub enum Refusal {
 }
 
 impl Outcome {
+    /// Whether anything changed. A batch whose every part was refused, and a dequeue that found
+    /// nothing, are refusals in all but form: a repeat may try afresh.
+    #[must_use]
+    pub(crate) fn has_changed(&self) -> bool {
+        match self {
+            Self::Queue(queue::Outcome::Enqueued(answers)) => answers.iter().any(Result::is_ok),
+            Self::Queue(queue::Outcome::Acked(answers)) => answers.iter().any(Result::is_ok),
+            Self::Queue(queue::Outcome::Dequeued(deliveries)) => !deliveries.is_empty(),
+            _ => true,
+        }
+    }
+
     /// The outcome without item bytes: what the record of request ids keeps. A repeat gets the bytes
     /// from the queue again, as long as the lease lives.
     #[must_use]

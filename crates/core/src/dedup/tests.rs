@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Refusal, command::CancelWait};
+use crate::{Refusal, command::CancelWait, queue};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -70,6 +70,14 @@ fn a_refused_wait_changed_nothing_and_may_be_tried_afresh() {
     dedup.resolve(WaiterId(7), &Err(Refusal::WaitCancelled), 10);
     assert_eq!(dedup.seen(&id("a"), command(1)), Seen::New);
     assert!(dedup.expiry.is_empty() && dedup.waiting.is_empty());
+}
+
+#[test]
+fn a_wait_that_took_nothing_may_be_tried_afresh() {
+    let mut dedup = Dedup::default();
+    dedup.record(id("a"), command(1), &Outcome::Waiting(WaiterId(7)), 0);
+    dedup.resolve(WaiterId(7), &Ok(Outcome::Queue(queue::Outcome::Dequeued(vec![]))), 10);
+    assert_eq!(dedup.seen(&id("a"), command(1)), Seen::New);
 }
 
 #[test]
