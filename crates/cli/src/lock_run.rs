@@ -65,20 +65,33 @@ pub(crate) async fn run(client: &Client, arguments: Arguments) -> Result<ExitCod
     };
     let lock = client.lock(key_values(&arguments.keys)?, options).await?;
     let (program, rest) = arguments.command.split_first().ok_or_else(|| Failure::usage("no command"))?;
-    let mut child = Command::new(program)
+    let spawned = Command::new(program)
         .args(rest)
         .env("WILLOW_FENCING_TOKEN", lock.token().to_string())
         .env("WILLOW_LOCK_ID", lock.grants().first().map(|grant| grant.lock.to_string()).unwrap_or_default())
         .env("WILLOW_SESSION", lock.session().to_string())
         .process_group(0)
         .spawn()
-        .with_context(|| format!("start {program}"))?;
+        .with_context(|| format!("start {program}"));
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            // Nothing runs: the next in line need not wait for the lease to end.
+            give_back(lock).await;
+            return Err(error.into());
+        }
+    };
     let ended = watch(&mut child, &lock, arguments.ttl).await;
     let Some(status) = ended? else { return Err(Failure::LostLock) };
+    give_back(lock).await;
+    Ok(exit_code(status))
+}
+
+/// Releases the lock; a failure is only worth a note.
+async fn give_back(lock: LockGuard) {
     if let Err(error) = lock.release().await {
         eprintln!("note: the lock was not given back ({error}); its lease ends by itself");
     }
-    Ok(exit_code(status))
 }
 
 /// Waits for the child; `None` when it was stopped because the lock was being lost.

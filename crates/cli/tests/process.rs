@@ -184,15 +184,28 @@ fn commands_speak_to_a_real_server() {
     assert_eq!(willow(&["cluster", "status"]).0, 5, "nobody listens");
 }
 
-/// The server dies while a command runs under a lock: the whole group is gone before the lease ends.
 #[test]
-fn lock_run_stops_its_command_when_the_lock_is_lost() {
+fn lock_run_gives_the_lock_back_when_its_command_does_not_start() {
     let data = tempfile::tempdir().expect("a folder");
     let server = Server::start(data.path());
-    let mark = data.path().join("alive");
+    let run = |command: &str| {
+        Command::new(env!("CARGO_BIN_EXE_willow"))
+            .args(["--server", &format!("http://{}", server.address), "lock", "run", "--key", "a=b", "--ttl", "1h"])
+            .args(["--", command])
+            .output()
+            .expect("the program runs")
+    };
+    let failed = run("/nonexistent/program");
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("start /nonexistent/program"));
+    assert_eq!(run("true").status.code(), Some(0), "the lock is free at once");
+}
+
+/// `lock run` of a command that ignores SIGTERM and writes `mark` all the time; returns when it does.
+fn lock_run_that_marks(server: &Server, mark: &Path) -> Child {
     let script =
         format!("trap '' TERM; (trap '' TERM; while :; do date +%s%N > {0}; sleep 0.05; done) & wait", mark.display());
-    let mut run = Command::new(env!("CARGO_BIN_EXE_willow"))
+    let run = Command::new(env!("CARGO_BIN_EXE_willow"))
         .args(["--server", &format!("http://{}", server.address), "lock", "run", "--key", "a=b", "--ttl", "3s", "--"])
         .args(["sh", "-c", &script])
         .spawn()
@@ -202,11 +215,39 @@ fn lock_run_stops_its_command_when_the_lock_is_lost() {
         assert!(Instant::now() < deadline, "the command does not start");
         std::thread::sleep(Duration::from_millis(10));
     }
-    server.kill();
-    let status = run.wait().expect("it ends");
-    assert_eq!(status.code(), Some(6));
-    // Nobody of the group writes any more.
-    let last = std::fs::read(&mark).expect("the mark");
+    run
+}
+
+/// The exit code, within a minute.
+fn wait(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(status) = child.try_wait().expect("it was started") {
+            return status.code();
+        }
+        if Instant::now() > deadline {
+            child.kill().expect("it runs");
+            panic!("it does not end");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Nobody of the stopped group lives on.
+fn nobody_writes(mark: &Path) {
+    let last = std::fs::read(mark).expect("the mark");
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(std::fs::read(&mark).expect("the mark"), last, "a grandchild lives on");
+    assert_eq!(std::fs::read(mark).expect("the mark"), last, "a grandchild lives on");
+}
+
+/// The server dies while a command runs under a lock: the whole group is gone before the lease ends.
+#[test]
+fn lock_run_stops_its_command_when_the_lock_is_lost() {
+    let data = tempfile::tempdir().expect("a folder");
+    let server = Server::start(data.path());
+    let mark = data.path().join("alive");
+    let mut run = lock_run_that_marks(&server, &mark);
+    server.kill();
+    assert_eq!(wait(&mut run), Some(6));
+    nobody_writes(&mark);
 }
