@@ -3,8 +3,9 @@
 //! ```text
 //!  acquire ─► spawn in a process group of its own ─► child ends ─► release ─► child's exit code
 //!                │ heartbeat at a third of the lease (client guard)
-//!                ▼ the lease cannot be renewed:
-//!      lease end - margin: SIGTERM to the group ──► lease end - margin/2: SIGKILL ──► exit code 6
+//!                ├ the lease cannot be renewed:
+//!                │     lease end - margin: SIGTERM to the group ──► margin/2 later: SIGKILL ──► exit code 6
+//!                └ the lock was taken away by force: SIGTERM at once ──► margin/2 later: SIGKILL ──► exit code 6
 //! ```
 //! Time is counted from before the last successful heartbeat was sent, so the group is gone before the
 //! server may give the lock to somebody else.
@@ -110,7 +111,9 @@ async fn watch(child: &mut Child, lock: &LockGuard, ttl: Duration) -> anyhow::Re
             _ = terminate.recv() => send(group, Signal::TERM),
             _ = hangup.recv() => send(group, Signal::HUP),
             () = lock.lost() => {
-                stop(child, group, end.map(|end| end - margin / 2)).await?;
+                eprintln!("the lock was taken away, or its lease ended: stopping the command");
+                // Somebody else may have it: no longer than when a lease runs out, whatever is left of this one.
+                stop(child, group, end.map(|end| (end - margin / 2).min(Instant::now() + margin / 2))).await?;
                 return Ok(None);
             }
             () = sleep_until(stop_at) => {

@@ -13,7 +13,7 @@ use willow_api::{
     lock::AcquireRequest,
     queue::CreateQueueRequest,
 };
-use willow_client::{Client, Options};
+use willow_client::{Client, LockOptions, Options};
 use willow_model::{KeyValues, Origin};
 use willow_query::Query;
 
@@ -199,6 +199,35 @@ fn lock_run_gives_the_lock_back_when_its_command_does_not_start() {
     assert_eq!(failed.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&failed.stderr).contains("start /nonexistent/program"));
     assert_eq!(run("true").status.code(), Some(0), "the lock is free at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_is_lost_when_any_of_its_locks_is_taken_away_by_force() {
+    let data = tempfile::tempdir().expect("a folder");
+    let server = Server::start(data.path());
+    let client = server.client();
+    let options = LockOptions { ttl: Duration::from_secs(3), ..LockOptions::default() };
+    let guard = client.lock_all(vec![kv("a=1"), kv("a=2")], options).await.expect("free locks");
+    let second = guard.grants()[1].lock;
+    client.locks().force_release(second, None, None).await.expect("it is held");
+    // The session lives on: without the lock's own heartbeat this would never end.
+    tokio::time::timeout(Duration::from_secs(60), guard.lost()).await.expect("the guard notices");
+    assert_eq!(guard.lease().valid_until(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lock_run_stops_its_command_when_the_lock_is_taken_away_by_force() {
+    let data = tempfile::tempdir().expect("a folder");
+    let server = Server::start(data.path());
+    let mark = data.path().join("alive");
+    let mut run = lock_run_that_marks(&server, &mark);
+    let lock = kv("a=b");
+    let client = server.client();
+    let held = client.locks().query_all(Query::default()).collect().await.expect("locks");
+    assert_eq!(held[0].key_values, lock);
+    client.locks().force_release(held[0].id, None, None).await.expect("it is held");
+    assert_eq!(wait(&mut run), Some(6));
+    nobody_writes(&mark);
 }
 
 /// `lock run` of a command that ignores SIGTERM and writes `mark` all the time; returns when it does.

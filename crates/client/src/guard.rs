@@ -3,7 +3,7 @@
 //! ```text
 //!  acquire ──► Lease: valid until `sent + lease`, by this process' own clock
 //!                │ every lease/3: heartbeat ──► valid until `sent + lease` again
-//!                │ refused, or no answer until then
+//!                │ refused (it ended, or was taken away by force), or no answer until then
 //!                ▼
 //!              lost() resolves, at the latest when the server may give it to somebody else
 //! ```
@@ -14,7 +14,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::{
     sync::watch,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::{Instant, sleep_until, timeout_at},
 };
 use willow_api::{
@@ -22,7 +22,7 @@ use willow_api::{
     item::{Delivery, ExtendRequest, LeaseRequest, NackReply, NackRequest},
     keys::SessionId,
     limiter::{HeartbeatHoldRequest, HoldSpec, IncrementRequest, ReleaseHoldReply},
-    lock::{AcquireRequest, Grant, LockMode, LockSpec},
+    lock::{AcquireRequest, Grant, HeldLockRequest, LockMode, LockSpec},
 };
 
 use crate::{Client, Error, Items};
@@ -177,16 +177,17 @@ impl Client {
         let reply = self.locks().acquire(&request).await?;
         let mut left = Duration::from_millis(reply.expires_in_ms);
         let session = reply.session;
+        let (client, locks) = (self.clone(), reply.locks.iter().map(|grant| grant.lock).collect::<Vec<Id>>());
+        if locks.is_empty() {
+            return Err(Error::Protocol("the reply has no lock".into()));
+        }
+        let heartbeat = move || beat_locks(client.clone(), session, locks.clone());
         if sent.elapsed() > left / 3 {
             // The grant came some time during a long wait: only a heartbeat tells from when to count.
             sent = Instant::now();
-            left = Duration::from_millis(self.sessions().heartbeat(session).await?.expires_in_ms);
+            left = heartbeat().await?;
         }
-        let sessions = self.sessions();
-        let lease = Lease::start(sent, left, move || {
-            let sessions = sessions.clone();
-            async move { Ok(Duration::from_millis(sessions.heartbeat(session).await?.expires_in_ms)) }
-        });
+        let lease = Lease::start(sent, left, heartbeat);
         Ok(LockGuard { client: self.clone(), session, grants: reply.locks, lease, released: false })
     }
 
@@ -226,6 +227,24 @@ impl Client {
     }
 }
 
+/// Renews the session by each of its locks, for one that was taken away by force is refused while the
+/// session lives on. All at once, so that many locks cost no more of the lease than one.
+async fn beat_locks(client: Client, session: SessionId, locks: Vec<Id>) -> Result<Duration, Error> {
+    let mut beats = JoinSet::new();
+    for lock in locks {
+        let locks = client.locks();
+        // Without the token: an upgrade by way of `LockGuard::session` gives the lock a new one.
+        let request = HeldLockRequest { session, token: None, request_id: None };
+        beats.spawn(async move { locks.heartbeat(lock, &request).await });
+    }
+    let mut left_ms = u64::MAX;
+    while let Some(beat) = beats.join_next().await {
+        let beat = beat.map_err(|error| Error::Connection(format!("the heartbeat did not end: {error}")))?;
+        left_ms = left_ms.min(beat?.expires_in_ms);
+    }
+    Ok(Duration::from_millis(left_ms))
+}
+
 async fn beat_hold(client: &Client, hold: Id) -> Result<Duration, Error> {
     let request = HeartbeatHoldRequest { ttl_ms: None, request_id: None };
     Ok(Duration::from_millis(client.holds().heartbeat(hold, &request).await?.expires_in_ms))
@@ -244,7 +263,7 @@ impl LockGuard {
         &self.grants
     }
 
-    /// The session that holds it: a secret.
+    /// The session that holds it: a secret. Releasing one of the locks by it loses the guard.
     #[must_use]
     pub fn session(&self) -> SessionId {
         self.session
@@ -256,8 +275,8 @@ impl LockGuard {
         &self.lease
     }
 
-    /// Resolves when the locks are lost. A lock that was forced away is noticed by [`Client::locks`]'s
-    /// `validate`, not here: the session lives on.
+    /// Resolves when one of the locks is lost: its lease could not be renewed in time, or it was taken away
+    /// by force, which is noticed within a third of the lease.
     pub async fn lost(&self) {
         self.lease.lost().await;
     }
