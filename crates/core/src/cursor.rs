@@ -68,11 +68,26 @@ pub(crate) fn next_after(index: &Index, query: &Query, after: Option<Id>) -> Res
 /// Cursors kept at once in one machine; those used longest ago leave first.
 const CURSORS: usize = 100_000;
 
+/// Where a cursor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stop {
+    /// At this resource; over items, in this channel.
+    pub(crate) id: Id,
+    /// Over items: the last one's inverse priority and position, for it may be gone by the next time.
+    pub(crate) place: Option<(i32, i64)>,
+}
+
+impl Stop {
+    pub(crate) const fn at(id: Id) -> Self {
+        Self { id, place: None }
+    }
+}
+
 /// A stored cursor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cursor {
     name: CursorName,
-    last: Id,
+    last: Stop,
     used: Revision,
 }
 
@@ -95,11 +110,11 @@ pub(crate) struct Cursors {
 }
 
 impl Cursors {
-    pub(crate) fn last(&self, name: &CursorName) -> Option<Id> {
+    pub(crate) fn last(&self, name: &CursorName) -> Option<Stop> {
         self.rows.by_key(name).map(|cursor| cursor.last)
     }
 
-    pub(crate) fn advance(&mut self, name: CursorName, last: Id, cx: &mut Context) {
+    pub(crate) fn advance(&mut self, name: CursorName, last: Stop, cx: &mut Context) {
         let used = cx.next_revision();
         if let Some(slot) = self.rows.slot(&name) {
             let cursor = self.rows.get_mut(slot).expect("its slot was just found");

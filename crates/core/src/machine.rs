@@ -8,12 +8,12 @@ pub use crate::lookup::{Listing, Lookup};
 use crate::{
     Batch, Command, Context, Effect, Envelope, Outcome, Refusal, Reply,
     command::{CancelWait, Initialize},
-    cursor::{self, AdvanceCursor, Advanced, Cursors},
+    cursor::{self, AdvanceCursor, Advanced, Cursors, Stop},
     dedup::{Dedup, Fingerprint, Seen},
     limiter::Limiter,
     limits,
     locker::Locker,
-    queue::Queues,
+    queue::{ItemState, Queues},
     timer::Timer,
 };
 
@@ -32,8 +32,13 @@ pub enum Collection {
     Queues,
     /// Channels of one queue.
     Channels(Id),
-    /// Items of one queue.
-    Items(Id),
+    /// Live items of one queue.
+    Items {
+        /// Which queue.
+        queue: Id,
+        /// Only items in these; all when there are none. A cursor belongs to them, too.
+        states: Vec<ItemState>,
+    },
     /// Dead letters of one queue.
     DeadLetters(Id),
 }
@@ -239,12 +244,17 @@ impl Machine {
     }
 
     fn advance_cursor(&mut self, command: AdvanceCursor) -> Reply {
-        let AdvanceCursor { collection, query } = command;
+        let AdvanceCursor { mut collection, query } = command;
+        if let Collection::Items { states, .. } = &mut collection {
+            // The same states in another order are the same cursor.
+            states.sort_unstable();
+            states.dedup();
+        }
         let name = (collection, cursor::name(&query)?);
-        let after = self.cursors.last(&name);
-        let next = self.next_after(&name.0, &query, after)?;
-        if let Some((_, last)) = next {
-            self.cursors.advance(name, last, &mut self.cx);
+        let last = self.cursors.last(&name);
+        let next = self.next_after(&name.0, &query, last)?;
+        if let Some((_, stop)) = next {
+            self.cursors.advance(name, stop, &mut self.cx);
         }
         Ok(Outcome::Cursor(Advanced { id: next.map(|(id, _)| id) }))
     }
@@ -254,16 +264,17 @@ impl Machine {
         &self,
         collection: &Collection,
         query: &Query,
-        after: Option<Id>,
-    ) -> Result<Option<(Id, Id)>, cursor::Error> {
-        let itself = |id: Option<Id>| id.map(|id| (id, id));
+        last: Option<Stop>,
+    ) -> Result<Option<(Id, Stop)>, cursor::Error> {
+        let stop = |id: Option<Id>| id.map(|id| (id, Stop::at(id)));
+        let after = last.map(|last| last.id);
         match collection {
-            Collection::Locks => self.locker.next_after(query, after).map(itself),
+            Collection::Locks => self.locker.next_after(query, after).map(stop),
             Collection::Rules | Collection::Overrides(_) | Collection::Counters => {
-                self.limiter.next_after(collection, query, after).map(itself)
+                self.limiter.next_after(collection, query, after).map(stop)
             }
-            Collection::Queues | Collection::Channels(_) | Collection::Items(_) | Collection::DeadLetters(_) => {
-                self.queues.next_after(collection, query, after)
+            Collection::Queues | Collection::Channels(_) | Collection::Items { .. } | Collection::DeadLetters(_) => {
+                self.queues.next_after(collection, query, last.as_ref())
             }
         }
     }

@@ -119,6 +119,12 @@ impl<V: Row> Table<V> {
         (0..self.end).filter_map(|slot| Some((slot, self.get(slot)?)))
     }
 
+    /// One past the last slot ever used: rows are below.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
     /// How many rows are stored.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -134,7 +134,7 @@ impl Limiter {
             Collection::Locks
             | Collection::Queues
             | Collection::Channels(_)
-            | Collection::Items(_)
+            | Collection::Items { .. }
             | Collection::DeadLetters(_) => Ok(None),
         }
     }

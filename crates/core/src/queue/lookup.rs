@@ -3,9 +3,9 @@
 use willow_model::Id;
 use willow_query::Query;
 
-use super::{ChannelView, ItemView, QueueView, Queues};
+use super::{ChannelView, ItemView, QueueView, Queues, lookup_items::Selection};
 use crate::{
-    cursor,
+    cursor::{self, Stop},
     limiter::Selector,
     machine::{Collection, Listing, Lookup},
 };
@@ -81,45 +81,28 @@ impl Queues {
         lookup.list(&self.state(queue).dead_index, query, &scope, view).map(Some)
     }
 
-    /// The next pick of a round-robin lookup: what it answers, and where its cursor then stands. Over
-    /// items it goes from channel to channel and answers with the first item of each.
+    /// The next pick of a round-robin lookup: what it answers, and where its cursor then stands.
     pub(crate) fn next_after(
         &self,
         collection: &Collection,
         query: &Query,
-        after: Option<Id>,
-    ) -> Result<Option<(Id, Id)>, cursor::Error> {
-        let live = |queue: &Id| {
-            let slot = self.queues.slot(queue).ok_or_else(|| cursor::Error::NoSuchParent { what: "queue".into() })?;
-            Ok(self.state(slot))
-        };
-        let itself = |id: Option<Id>| id.map(|id| (id, id));
-        match collection {
-            Collection::Queues => cursor::next_after(&self.index.0, query, after).map(itself),
-            Collection::Channels(queue) => cursor::next_after(&live(queue)?.index, query, after).map(itself),
-            Collection::DeadLetters(queue) => cursor::next_after(&live(queue)?.dead_index, query, after).map(itself),
-            Collection::Items(queue) => self.next_item(&live(queue)?.index, query, after),
-            Collection::Locks | Collection::Rules | Collection::Overrides(_) | Collection::Counters => Ok(None),
-        }
-    }
-
-    fn next_item(
-        &self,
-        channels: &willow_query::Index,
-        query: &Query,
-        after: Option<Id>,
-    ) -> Result<Option<(Id, Id)>, cursor::Error> {
-        let mut at = after;
-        // Channels without items, kept by their metadata, are passed over, once round at most.
-        for _ in 0..=channels.len() {
-            let Some(next) = cursor::next_after(channels, query, at)? else { return Ok(None) };
-            let slot = self.channels.slot(&next).expect("an indexed channel is stored");
-            if let Some(entry) = self.entries_after(slot, None).next() {
-                return Ok(Some((self.item_row(entry.item).id, next)));
+        last: Option<&Stop>,
+    ) -> Result<Option<(Id, Stop)>, cursor::Error> {
+        let find =
+            |queue: &Id| self.queues.slot(queue).ok_or_else(|| cursor::Error::NoSuchParent { what: "queue".into() });
+        let index = match collection {
+            Collection::Queues => &self.index.0,
+            Collection::Channels(queue) => &self.state(find(queue)?).index,
+            Collection::DeadLetters(queue) => &self.state(find(queue)?).dead_index,
+            Collection::Items { queue, states } => {
+                cursor::name(query)?;
+                let selection = Selection::new(find(queue)?, query, states);
+                return Ok(self.item_after(&selection, last));
             }
-            at = Some(next);
-        }
-        Ok(None)
+            Collection::Locks | Collection::Rules | Collection::Overrides(_) | Collection::Counters => return Ok(None),
+        };
+        let next = cursor::next_after(index, query, last.map(|last| last.id))?;
+        Ok(next.map(|id| (id, Stop::at(id))))
     }
 
     /// The channel's row, if it is of this queue.

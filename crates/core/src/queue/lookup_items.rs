@@ -1,29 +1,62 @@
 //! Lookups over items: the channels that match, in their order, each with its items in theirs.
 //!
-//! Items have their channel's key values and nothing else to be found by, so they need no index of
-//! their own. A page token holds the channel's place in the query's order and the item's place in the
+//! Items have their channel's key values and nothing else to be found by but their ids, so they need no index
+//! of their own. A page token holds the channel's place in the query's order and the item's place in the
 //! channel; what has not moved meanwhile is returned exactly once.
+
+mod count;
+mod pick;
+
+use std::collections::BTreeSet;
 
 use willow_model::{Id, Key, ValueRef};
 use willow_query::{Direction, Missing, OrderBy, PageTokens, Pick, Position, Query, Run};
 
-use super::{ItemState, ItemView, Queues, line::Entry, lookup::scope, view::state_of};
+use super::{
+    ItemState, ItemView, Queues,
+    line::{Entry, Line},
+    lookup::scope,
+    view::state_of,
+};
 use crate::{
     limiter::Selector,
     machine::{Listing, Lookup},
 };
 
-/// Items and channels looked at for one page; past it the page ends short.
-const BUDGET: usize = 100_000;
+/// Items and channels looked at for one page or one count; past it the page ends short, and the count is an
+/// estimate.
+const BUDGET: usize = if cfg!(test) { 40 } else { 100_000 };
 /// Tokens between one page of channels and the next never leave the machine.
 const INNER: ([u8; 32], &[u8]) = ([0; 32], b"channels of items");
+/// Before all entries of a channel, and after them.
+const BEFORE: Entry = Entry { inverse_priority: i32::MIN, position: i64::MIN, item: 0 };
+const PAST: Entry = Entry { inverse_priority: i32::MAX, position: i64::MAX, item: u32::MAX };
 
-/// How far a page has come.
-struct Page {
-    items: Vec<u32>,
-    /// The channel and the item looked at last.
-    at: Option<(u32, Entry)>,
-    budget: usize,
+/// What a lookup over items is about.
+#[derive(Debug)]
+pub(super) struct Selection {
+    queue: u32,
+    /// What must hold for their channels, and the channels' order.
+    channels: Query,
+    /// Only items in these; all when there are none.
+    states: Vec<ItemState>,
+    /// Only these items, when given.
+    ids: Option<BTreeSet<Id>>,
+}
+
+impl Selection {
+    pub(super) fn new(queue: u32, query: &Query, states: &[ItemState]) -> Self {
+        let Query { filter, key_count, matching, order_by, ids, .. } = query.clone();
+        let channels = Query { filter, key_count, matching, order_by, limit: 1000, ..Query::default() };
+        let mut states = states.to_vec();
+        states.sort_unstable();
+        states.dedup();
+        Self { queue, channels, states, ids: ids.map(|ids| ids.into_iter().collect()) }
+    }
+
+    fn takes(&self, state: ItemState) -> bool {
+        self.states.is_empty() || self.states.contains(&state)
+    }
 }
 
 impl Queues {
@@ -41,20 +74,20 @@ impl Queues {
         lookup: Lookup<'_>,
     ) -> Result<Option<Listing<ItemView>>, willow_query::Error> {
         let Some(queue) = self.find(queue) else { return Ok(None) };
-        let wanted = |slot: u32| states.is_empty() || states.contains(&state_of(self.item_row(slot)));
-        let channels = Query { page_token: None, limit: 1000, count: false, pick: None, ..query.clone() };
+        let selection = Selection::new(queue, query, states);
         let mut listing = match &query.pick {
-            None => self.item_page(queue, query, &channels, &wanted, states, lookup)?,
+            None => self.item_page(&selection, query, lookup)?,
+            // The cursor is moved by a command; who looks without one gets any.
             Some(Pick::Random | Pick::RoundRobin { .. }) => {
-                let item = self.random_item(queue, &channels, &wanted, lookup.seed);
+                let item = self.random_item(&selection, lookup.seed);
                 Listing { items: item.into_iter().collect(), next_page_token: None, count: None, plan: None }
             }
         };
         if query.count {
-            listing.count = Some(self.count_items(queue, &channels, &wanted));
+            listing.count = Some(self.count_items(&selection));
         }
         if query.explain {
-            let explained = Query { limit: 1, ..channels };
+            let explained = Query { limit: 1, explain: true, ..selection.channels };
             let page = self.state(queue).index.run(&explained, &Run::new(&INNER.0, INNER.1));
             listing.plan = page.ok().and_then(|page| page.plan);
         }
@@ -65,18 +98,12 @@ impl Queues {
 
     fn item_page(
         &self,
-        queue: u32,
+        selection: &Selection,
         query: &Query,
-        channels: &Query,
-        wanted: &impl Fn(u32) -> bool,
-        states: &[ItemState],
         lookup: Lookup<'_>,
     ) -> Result<Listing<u32>, willow_query::Error> {
-        let mut scope = scope(b"items", self.queue_row(queue).id);
-        let mut states: Vec<u8> = states.iter().map(|state| *state as u8).collect();
-        states.sort_unstable();
-        states.dedup();
-        scope.extend(states);
+        let mut scope = scope(b"items", self.queue_row(selection.queue).id);
+        scope.extend(selection.states.iter().map(|state| *state as u8));
         let tokens = PageTokens::new(lookup.secret, &scope, &with_item_key(query));
         let after = query.page_token.as_ref().map(|token| {
             tokens
@@ -84,126 +111,142 @@ impl Queues {
                 .map_err(|error| willow_query::Error { path: "page_token".to_owned(), reason: error.to_string() })
         });
         let after = after.transpose()?.and_then(split);
-        let mut page = Page { items: Vec::new(), at: None, budget: BUDGET };
+        let mut items = Vec::new();
         let limit = query.page_limit();
-        let more = self.fill(queue, channels, after, wanted, limit, &mut page);
-        let position = page.at.filter(|_| more).map(|(channel, entry)| {
-            let position = self.state(queue).index.position(channel, &query.order_by);
-            join(position, entry)
-        });
-        let next_page_token = position.map(|position| tokens.seal(&position));
-        Ok(Listing { items: page.items, next_page_token, count: None, plan: None })
+        let stopped = match &selection.ids {
+            Some(ids) => self.page_of_named(selection, ids, after, limit, &mut items),
+            None => self.fill(selection, after, limit, &mut items),
+        };
+        let next_page_token = stopped.map(|(position, entry)| tokens.seal(&join(position, entry)));
+        Ok(Listing { items, next_page_token, count: None, plan: None })
     }
 
-    /// Fills a page; true when something may be left.
+    /// Fills a page; returns where it stopped if something may be left.
     fn fill(
         &self,
-        queue: u32,
-        channels: &Query,
+        selection: &Selection,
         after: Option<(Position, Entry)>,
-        wanted: &impl Fn(u32) -> bool,
         limit: usize,
-        page: &mut Page,
-    ) -> bool {
-        let index = &self.state(queue).index;
+        items: &mut Vec<u32>,
+    ) -> Option<(Position, Entry)> {
+        let Selection { queue, channels, .. } = selection;
+        let index = &self.state(*queue).index;
+        let mut budget = BUDGET;
         let mut place = None;
+        let mut fill_from = |channel: u32, after: Option<Entry>, budget: &mut usize| {
+            let stopped = self.fill_from(channel, after, selection, limit, items, budget)?;
+            Some((index.position(channel, &channels.order_by), stopped))
+        };
         if let Some((position, entry)) = after {
             // The channel in which the page before ended may be gone, or match no longer.
             let compiled = index.compile(channels);
-            let here = self.channel_of(queue, position.id).filter(|slot| index.matches(*slot, &compiled));
-            if here.is_some_and(|slot| self.fill_from(slot, Some(entry), wanted, limit, page)) {
-                return true;
+            let here = self.channel_of(*queue, position.id).filter(|slot| index.matches(*slot, &compiled));
+            if let Some(stopped) = here.and_then(|slot| fill_from(slot, Some(entry), &mut budget)) {
+                return Some(stopped);
             }
             place = Some(position);
         }
         let tokens = PageTokens::new(&INNER.0, INNER.1, channels);
         loop {
-            let query = Query { page_token: place.as_ref().map(|place| tokens.seal(place)), ..channels.clone() };
-            let Ok(found) = index.run(&query, &Run::new(&INNER.0, INNER.1)) else { return false };
+            let page_token = place.as_ref().map(|place| tokens.seal(place));
+            let query = Query { page_token, explain: true, ..channels.clone() };
+            let found = index.run(&query, &Run { budget, ..Run::new(&INNER.0, INNER.1) }).ok()?;
+            budget = budget.saturating_sub(found.plan.map_or(0, |plan| plan.actual_rows as usize));
             for channel in found.docs {
-                if self.fill_from(channel, None, wanted, limit, page) {
-                    return true;
+                if let Some(stopped) = fill_from(channel, None, &mut budget) {
+                    return Some(stopped);
                 }
             }
-            place = match found.next_page_token.and_then(|token| tokens.open(&token).ok()) {
-                Some(place) => Some(place),
-                None => return false,
-            };
+            let next = tokens.open(&found.next_page_token?).ok()?;
+            if budget == 0 {
+                return Some((next, PAST));
+            }
+            place = Some(next);
         }
     }
 
-    /// Takes items of one channel; true when the page is full or the budget spent with something left.
+    /// Takes items of one channel; when the page is full or the budget spent with something left, returns
+    /// after which entry.
     fn fill_from(
         &self,
         channel: u32,
         after: Option<Entry>,
-        wanted: &impl Fn(u32) -> bool,
+        selection: &Selection,
         limit: usize,
-        page: &mut Page,
-    ) -> bool {
-        page.budget = page.budget.saturating_sub(1);
-        for entry in self.entries_after(channel, after) {
-            let takes = wanted(entry.item);
-            if takes && page.items.len() == limit || page.budget == 0 && page.at.is_some() {
-                return true;
+        items: &mut Vec<u32>,
+        budget: &mut usize,
+    ) -> Option<Entry> {
+        let mut last = after.unwrap_or(BEFORE);
+        for entry in self.entries_after(channel, after, selection) {
+            if items.len() == limit || *budget == 0 {
+                return Some(last);
             }
-            page.budget = page.budget.saturating_sub(1);
-            if takes {
-                page.items.push(entry.item);
-            }
-            page.at = Some((channel, entry));
+            *budget -= 1;
+            items.push(entry.item);
+            last = entry;
         }
-        false
+        *budget = budget.saturating_sub(1);
+        None
     }
 
-    /// Items of a channel in whatever state, by place.
-    pub(super) fn entries_after(&self, channel: u32, after: Option<Entry>) -> impl Iterator<Item = Entry> {
+    /// One page of the items named: so few that all are looked at.
+    fn page_of_named(
+        &self,
+        selection: &Selection,
+        ids: &BTreeSet<Id>,
+        after: Option<(Position, Entry)>,
+        limit: usize,
+        items: &mut Vec<u32>,
+    ) -> Option<(Position, Entry)> {
+        let order_by = &selection.channels.order_by;
+        let index = &self.state(selection.queue).index;
+        let place = |slot: u32| {
+            let item = self.item_row(slot);
+            (index.position(item.channel, order_by), item.entry(slot))
+        };
+        let mut places: Vec<(Position, Entry)> = self.named(selection, ids).map(place).collect();
+        let compare = |one: &(Position, Entry), other: &(Position, Entry)| {
+            one.0.compare(&other.0, order_by).then(one.1.cmp(&other.1))
+        };
+        places.sort_by(compare);
+        if let Some(after) = after {
+            places.retain(|place| compare(place, &after).is_gt());
+        }
+        let more = places.len() > limit;
+        places.truncate(limit);
+        items.extend(places.iter().map(|(_, entry)| entry.item));
+        places.pop().filter(|_| more)
+    }
+
+    /// Those of the items named that are there and match.
+    fn named(&self, selection: &Selection, ids: &BTreeSet<Id>) -> impl Iterator<Item = u32> {
+        let index = &self.state(selection.queue).index;
+        let compiled = index.compile(&selection.channels);
+        ids.iter().filter_map(|id| self.item_slot(selection.queue, *id)).filter(move |slot| {
+            let item = self.item_row(*slot);
+            selection.takes(state_of(item)) && index.matches(item.channel, &compiled)
+        })
+    }
+
+    /// The lines of a channel that hold what is selected.
+    fn lines(&self, channel: u32, selection: &Selection) -> impl Iterator<Item = &Line> {
         let live = &self.channel_row(channel).live;
-        let mut lines = [&live.in_flight, &live.waiting, &live.delayed].map(|line| line.after(after).peekable());
+        let lines = [
+            (ItemState::InFlight, &live.in_flight),
+            (ItemState::Waiting, &live.waiting),
+            (ItemState::Delayed, &live.delayed),
+        ];
+        lines.into_iter().filter(|(state, _)| selection.takes(*state)).map(|(_, line)| line)
+    }
+
+    /// Selected items of a channel, by place.
+    fn entries_after(&self, channel: u32, after: Option<Entry>, selection: &Selection) -> impl Iterator<Item = Entry> {
+        let mut lines: Vec<_> = self.lines(channel, selection).map(|line| line.after(after).peekable()).collect();
         std::iter::from_fn(move || {
             let heads = lines.iter_mut().enumerate().filter_map(|(line, entries)| Some((*entries.peek()?, line)));
             let (_, first) = heads.min()?;
             lines[first].next()
         })
-    }
-
-    /// Every matching item with equal chance: the seed's place among all of them.
-    fn random_item(&self, queue: u32, channels: &Query, wanted: &impl Fn(u32) -> bool, seed: u64) -> Option<u32> {
-        let mut total = 0;
-        self.each_item(queue, channels, |item| total += u64::from(wanted(item)));
-        if total == 0 {
-            return None;
-        }
-        let mut left = seed % total;
-        let mut picked = None;
-        self.each_item(queue, channels, |item| {
-            if wanted(item) {
-                picked = if left == 0 { Some(item) } else { picked };
-                left = left.wrapping_sub(1);
-            }
-        });
-        picked
-    }
-
-    fn count_items(&self, queue: u32, channels: &Query, wanted: &impl Fn(u32) -> bool) -> willow_query::Count {
-        let mut value = 0;
-        self.each_item(queue, channels, |item| value += u64::from(wanted(item)));
-        willow_query::Count { value, exact: true }
-    }
-
-    fn each_item(&self, queue: u32, channels: &Query, mut each: impl FnMut(u32)) {
-        let mut after: Option<Id> = None;
-        let by_id = Query { order_by: Vec::new(), explain: false, ..channels.clone() };
-        loop {
-            let (found, next) = self.channels_after(queue, &by_id, after, 1000);
-            for channel in found {
-                self.entries_after(channel, None).for_each(|entry| each(entry.item));
-            }
-            after = next;
-            if after.is_none() {
-                return;
-            }
-        }
     }
 }
 
@@ -229,7 +272,13 @@ fn split(position: Position) -> Option<(Position, Entry)> {
     let bytes = values.pop()??;
     let Ok(ValueRef::String(text)) = ValueRef::decode(&bytes) else { return None };
     let (priority, place) = text.split_once(' ')?;
-    // Places in a channel are unique: whatever the row, the next entry has another place.
-    let entry = Entry { inverse_priority: priority.parse().ok()?, position: place.parse().ok()?, item: u32::MAX };
-    Some((Position { values, id }, entry))
+    Some((Position { values, id }, last_at((priority.parse().ok()?, place.parse().ok()?))))
 }
+
+/// Places in a channel are unique: whatever the row, the next entry has another place.
+fn last_at((inverse_priority, position): (i32, i64)) -> Entry {
+    Entry { inverse_priority, position, item: u32::MAX }
+}
+
+#[cfg(test)]
+mod tests;

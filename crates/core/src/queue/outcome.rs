@@ -182,7 +182,7 @@ pub struct ChannelView {
 }
 
 /// Where an item is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ItemState {
     /// Due.
     Waiting,

@@ -105,7 +105,9 @@ impl Queues {
         let tokens = PageTokens::new(&SECRET, &[], &query);
         let token = after.map(|id| tokens.seal(&Position { values: vec![], id }));
         query.page_token = token;
-        let Ok(page) = self.state(queue).index.run(&query, &Run::new(&SECRET, &[])) else { return (vec![], None) };
+        // Without a budget of rows: where that ends depends on estimates, and replicas must agree.
+        let run = Run { budget: usize::MAX, ..Run::new(&SECRET, &[]) };
+        let Ok(page) = self.state(queue).index.run(&query, &run) else { return (vec![], None) };
         let next = page.next_page_token.and_then(|token| tokens.open(&token).ok());
         (page.docs, next.map(|position| position.id))
     }

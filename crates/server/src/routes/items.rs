@@ -328,7 +328,10 @@ pub(crate) async fn query_items(
 ) -> Answer {
     let states: Vec<_> = params.states.0.into_iter().map(to::state).collect();
     let look = Look {
-        collection: |machine: &Machine| machine.queues().queue(&queue).map(|queue| Collection::Items(queue.id)),
+        collection: |machine: &Machine| {
+            let queue = machine.queues().queue(&queue)?.id;
+            Some(Collection::Items { queue, states: states.clone() })
+        },
         read: |machine: &Machine, query: &Query, lookup: Lookup<'_>| {
             machine.queues().query_items(&queue, query, &states, lookup)
         },
