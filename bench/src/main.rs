@@ -49,7 +49,8 @@ enum Task {
     },
 }
 
-#[tokio::main]
+// One thread, which leaves the other core to the server.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     match args.task {
