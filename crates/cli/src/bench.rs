@@ -1,4 +1,4 @@
-//! `willow bench`: closed-loop load on a server, with live progress and percentiles.
+//! `willow bench`: closed-loop load on a server, its own unless told which, with live progress and percentiles.
 
 use std::{
     io::IsTerminal as _,
@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context;
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use willow_api::{
@@ -22,11 +22,17 @@ use willow_api::{
     lock::{AcquireRequest, CreateSessionRequest, HeldLockRequest},
     queue::CreateQueueRequest,
 };
-use willow_client::Client;
+use willow_client::{Client, Options};
 use willow_model::{KeyValues, Origin};
 use willow_query::Query;
 
-use crate::{args::duration, failure::Failure, output::Output};
+use crate::{
+    args::duration,
+    embedded::Embedded,
+    failure::Failure,
+    output::Output,
+    server::{self, LogFormat},
+};
 
 /// The queue that is filled and emptied.
 const QUEUE: &str = "willow-bench";
@@ -42,6 +48,24 @@ pub(crate) enum Work {
     /// Enqueue 100 at once, dequeue and ack them
     Batch,
 }
+
+impl Work {
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
+    /// Items of one cycle, where there are any.
+    fn items(self) -> Option<u32> {
+        match self {
+            Self::Lock | Self::Counter => None,
+            Self::Queue => Some(1),
+            Self::Batch => Some(100),
+        }
+    }
+}
+
+/// Shorter runs say nothing.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -62,15 +86,55 @@ struct Row {
     work: String,
     clients: usize,
     per_second: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items_per_second: Option<u64>,
     p50_us: u64,
     p90_us: u64,
     p99_us: u64,
     max_us: u64,
 }
 
-const ROWS: crate::output::Columns = &["work", "clients", "per_second", "p50_us", "p90_us", "p99_us", "max_us"];
+const ROWS: crate::output::Columns =
+    &["work", "clients", "per_second", "items_per_second", "p50_us", "p90_us", "p99_us", "max_us"];
 
-pub(crate) async fn run(client: &Client, arguments: Arguments, output: &Output) -> Result<(), Failure> {
+/// Measures `server`, or without one a server of its own.
+pub(crate) async fn run(
+    server: Option<&str>,
+    options: Options,
+    arguments: Arguments,
+    output: &Output,
+) -> Result<(), Failure> {
+    if arguments.duration < SHORTEST {
+        return Err(Failure::usage("--duration must be at least 100ms"));
+    }
+    let shutdown = server::shutdown()?;
+    let (url, own) = match server {
+        Some(url) => (url.to_owned(), None),
+        None => {
+            server::log(LogFormat::Text, "error");
+            let own = Embedded::start("willow-bench-").await?;
+            eprintln!(
+                "no --server is given: measuring one in this process, with its data in {} until the end",
+                own.data_dir().display()
+            );
+            (own.url().to_owned(), Some(own))
+        }
+    };
+    let client = Client::with_options(&url, options)?;
+    let rows = tokio::select! {
+        rows = rows(&client, arguments) => rows,
+        () = shutdown => Err(Failure::Other(anyhow::anyhow!("interrupted"))),
+    };
+    let deleted = client.queue(QUEUE).delete(None).await;
+    if let Some(own) = own {
+        own.stop().await?;
+    }
+    let rows = rows?;
+    deleted?;
+    output.list(&rows, ROWS)
+}
+
+async fn rows(client: &Client, arguments: Arguments) -> Result<Vec<Row>, Failure> {
     let all = [Work::Lock, Work::Counter, Work::Queue, Work::Batch];
     let work = if arguments.work.is_empty() { all.to_vec() } else { arguments.work };
     match client.queues().create(&CreateQueueRequest::new(QUEUE)).await {
@@ -82,8 +146,7 @@ pub(crate) async fn run(client: &Client, arguments: Arguments, output: &Output) 
     for work in work {
         rows.push(measure(client, work, arguments.clients.max(1), arguments.duration).await?);
     }
-    client.queue(QUEUE).delete(None).await?;
-    output.list(&rows, ROWS)
+    Ok(rows)
 }
 
 async fn measure(client: &Client, work: Work, clients: usize, duration: Duration) -> anyhow::Result<Row> {
@@ -101,19 +164,27 @@ async fn measure(client: &Client, work: Work, clients: usize, duration: Duration
                 done.fetch_add(1, Ordering::Relaxed);
                 latencies.saturating_record(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
             }
+            worker.end().await?;
             anyhow::Ok(latencies)
         });
     }
-    let progress = tokio::spawn(show(work, clients, done, duration));
     let mut latencies = histogram()?;
-    while let Some(task) = tasks.join_next().await {
-        latencies += task??;
+    let working = async {
+        while let Some(task) = tasks.join_next().await {
+            latencies += task??;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        worked = working => worked?,
+        () = show(work, clients, done, duration) => {}
     }
-    progress.abort();
+    let per_second = (latencies.len() as f64 / duration.as_secs_f64()) as u64;
     Ok(Row {
-        work: format!("{work:?}").to_lowercase(),
+        work: work.name(),
         clients,
-        per_second: (latencies.len() as f64 / duration.as_secs_f64()) as u64,
+        per_second,
+        items_per_second: work.items().map(|items| per_second * u64::from(items)),
         p50_us: latencies.value_at_quantile(0.5),
         p90_us: latencies.value_at_quantile(0.9),
         p99_us: latencies.value_at_quantile(0.99),
@@ -121,10 +192,11 @@ async fn measure(client: &Client, work: Work, clients: usize, duration: Duration
     })
 }
 
-/// A bar on a terminal, a line a second elsewhere.
+/// A bar on a terminal, a line a second elsewhere; never ends.
 async fn show(work: Work, clients: usize, done: Arc<AtomicU64>, duration: Duration) {
     let style = ProgressStyle::with_template("{bar:30} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(duration.as_millis() as u64).with_style(style);
+    // Cleared when dropped.
+    let bar = ProgressBar::new(duration.as_millis() as u64).with_style(style).with_finish(ProgressFinish::AndClear);
     let terminal = std::io::stderr().is_terminal();
     let every = Duration::from_millis(if terminal { 200 } else { 1000 });
     let began = Instant::now();
@@ -134,16 +206,16 @@ async fn show(work: Work, clients: usize, done: Arc<AtomicU64>, duration: Durati
         let now = done.load(Ordering::Relaxed);
         let rate = (now - before) as f64 / every.as_secs_f64();
         before = now;
-        let line = format!("{work:?}, {clients} clients: {rate:.0}/s");
+        let (rate, unit) = match work.items() {
+            Some(items) => (rate * f64::from(items), " items"),
+            None => (rate, ""),
+        };
+        let line = format!("{}, {clients} clients: {rate:.0}{unit}/s", work.name());
         if terminal {
             bar.set_message(line);
             bar.set_position(began.elapsed().as_millis() as u64);
         } else {
             eprintln!("{:>3} s  {line}", began.elapsed().as_secs());
-        }
-        if began.elapsed() >= duration {
-            bar.finish_and_clear();
-            return;
         }
     }
 }
@@ -180,9 +252,16 @@ impl Worker {
         match self.work {
             Work::Lock => self.lock().await,
             Work::Counter => self.count().await,
-            Work::Queue => self.pass_on(1).await,
-            Work::Batch => self.pass_on(100).await,
+            Work::Queue | Work::Batch => self.pass_on(self.work.items().unwrap_or(1)).await,
         }
+    }
+
+    /// Leaves nothing behind on a server that goes on.
+    async fn end(&self) -> anyhow::Result<()> {
+        if let Some(session) = self.session {
+            self.client.sessions().end(session).await?;
+        }
+        Ok(())
     }
 
     async fn lock(&self) -> anyhow::Result<()> {

@@ -25,9 +25,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    server::log(LogFormat::Text, "warn");
-    let temporary = tempfile::Builder::new().prefix("willow-dev-").tempdir()?;
-    let data_dir = arguments.data_dir.unwrap_or_else(|| temporary.path().to_path_buf());
+    server::log(LogFormat::Text, "warn,openraft=error");
+    let (data_dir, temporary) = match arguments.data_dir {
+        Some(folder) => (folder, None),
+        None => {
+            let folder = tempfile::Builder::new().prefix("willow-dev-").tempdir()?;
+            (folder.path().to_path_buf(), Some(folder))
+        }
+    };
     let config = willow_server::Config { listen: arguments.listen, data_dir, ..willow_server::Config::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -43,19 +48,25 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         });
         server.run(shutdown).await;
         filled.abort();
+        if let Some(folder) = temporary {
+            folder.close()?;
+            eprintln!("stopped; its data is gone");
+        }
         Ok(())
     })
 }
 
 fn welcome(url: &str) {
+    let elsewhere =
+        if url == crate::DEFAULT_SERVER { String::new() } else { format!("  export WILLOW_SERVER={url}\n") };
     eprintln!(
         "willow runs on {url} with sample data; the reference is at {url}/docs. Try, in another shell:
 
-  willow queue query
+{elsewhere}  willow queue list
   willow channel query builds 'os = \"linux\" order by branch'
   willow item dequeue builds --query 'os = \"linux\"' --wait 5s
   willow limit explain repo=willow branch=main os=windows
-  willow lock query
+  willow lock list
   willow lock run --key deploy=web -- echo 'one at a time'
 
 Ctrl-C ends it."

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use willow_api::Problem;
 use willow_client::Error;
 
-use crate::output;
+use crate::{output, terms};
 
 /// Why the program ends without success.
 #[derive(Debug)]
@@ -88,10 +88,11 @@ fn status_code(status: u16) -> u8 {
 }
 
 fn explain(problem: &Problem) -> String {
-    let mut text = format!("error: {} ({})", problem.detail, problem.code);
     let facts = &problem.facts;
-    if let Some(field) = &facts.field {
-        text += &format!("\n  field: {field}");
+    let detail = terms::of_the_command_line(&problem.detail, facts.field.as_deref());
+    let mut text = format!("error: {detail} ({})", problem.code);
+    if let Some(field) = facts.field.as_deref().filter(|field| !problem.detail.contains(*field)) {
+        text += &format!("\n  at: {}", terms::option(field));
     }
     if let Some(holders) = &facts.holders {
         text += &format!("\n{}", output::table_of(holders, output::HOLDERS));

@@ -11,10 +11,12 @@ mod args;
 mod bench;
 mod commands;
 mod dev;
+mod embedded;
 mod failure;
 mod lock_run;
 mod output;
 mod server;
+mod terms;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -24,6 +26,9 @@ use willow_client::{Client, Options};
 use failure::Failure;
 use output::{Format, Output};
 
+/// Where a server listens unless told otherwise.
+const DEFAULT_SERVER: &str = "http://127.0.0.1:7070";
+
 #[derive(Parser)]
 #[command(
     name = "willow",
@@ -32,9 +37,9 @@ use output::{Format, Output};
     max_term_width = 100
 )]
 struct Args {
-    /// The server to talk to
-    #[arg(long, global = true, env = "WILLOW_SERVER", default_value = "http://127.0.0.1:7070")]
-    server: String,
+    /// The server to talk to [default: http://127.0.0.1:7070; `bench` starts its own]
+    #[arg(long, global = true, env = "WILLOW_SERVER")]
+    server: Option<String>,
     /// Form of the answer on stdout
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -87,7 +92,7 @@ enum Command {
     Server(server::Arguments),
     /// Run a server with sample data, to try things out
     Dev(dev::Arguments),
-    /// Measure a server: rates and percentiles
+    /// Measure a server, its own unless told which: rates and percentiles
     Bench(bench::Arguments),
     /// Print the completion script of a shell
     Completion {
@@ -120,9 +125,14 @@ fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Man { folder } => man(&folder)?,
         command => {
             let options = Options { timeout: args.timeout, ..Options::default() };
-            let client = Client::with_options(&args.server, options)?;
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+            let server = args.server.as_deref();
+            if let Command::Bench(arguments) = command {
+                runtime.block_on(bench::run(server, options, arguments, &output))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let client = Client::with_options(server.unwrap_or(DEFAULT_SERVER), options)?;
             return runtime.block_on(call(command, &client, &output));
         }
     }
@@ -144,8 +154,7 @@ async fn call(command: Command, client: &Client, output: &Output) -> Result<Exit
         Command::Channel(verb) => commands::channel::run(client, verb, output).await?,
         Command::DeadLetter(verb) => commands::dead_letter::run(client, verb, output).await?,
         Command::Cluster(verb) => commands::cluster::run(client, verb, output).await?,
-        Command::Bench(arguments) => bench::run(client, arguments, output).await?,
-        Command::Server(_) | Command::Dev(_) | Command::Completion { .. } | Command::Man { .. } => {
+        Command::Bench(_) | Command::Server(_) | Command::Dev(_) | Command::Completion { .. } | Command::Man { .. } => {
             unreachable!("handled before a client is made")
         }
     }

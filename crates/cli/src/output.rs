@@ -70,6 +70,11 @@ pub(crate) const RULE_REASONS: Columns = &[
     "limits.0.allowed",
 ];
 
+/// Objects that are key values.
+const PAIRS: &[&str] = &["key_values", "bucket", "metadata"];
+/// Objects that are one thing to look at, not fields of an answer: key values, and an item's data.
+const WHOLE: &[&str] = &["key_values", "bucket", "metadata", "data"];
+
 /// Where answers go.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -112,7 +117,7 @@ impl Output {
         }
         print(&table_of(&page.items, columns));
         if let Some(count) = page.count {
-            eprintln!("{} {} in all", if count.exact { "" } else { "about" }, count.total);
+            eprintln!("{}{} in all", if count.exact { "" } else { "about " }, count.total);
         }
         if let Some(plan) = &page.plan {
             eprintln!("{}", fields(&to_json(plan)?));
@@ -153,13 +158,37 @@ pub(crate) fn table_of(items: &[impl Serialize], columns: Columns) -> String {
     trimmed(&table)
 }
 
+/// What a person looks for first.
+const FIRST: &[&str] = &["id", "name", "key_values"];
+
+/// A line for each field that has something; those of what is nested by their path.
 fn fields(json: &Value) -> String {
-    let Value::Object(object) = json else { return cell("", Some(json)) };
+    let Value::Object(_) = json else { return cell("", Some(json)) };
     let mut table = plain_table();
-    for (name, value) in object {
-        table.add_row([heading(name), cell(name, Some(value))]);
+    let mut rows = Vec::new();
+    flatten("", json, &mut rows);
+    for (path, text) in rows {
+        table.add_row([path.strip_suffix("_ms").unwrap_or(&path).to_owned(), text]);
     }
     trimmed(&table)
+}
+
+fn flatten(path: &str, value: &Value, rows: &mut Vec<(String, String)>) {
+    let name = path.rsplit('.').next().unwrap_or(path);
+    match value {
+        Value::Object(object) if !WHOLE.contains(&name) => {
+            let first = FIRST.iter().filter_map(|name| object.get_key_value(*name));
+            let rest = object.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()));
+            for (name, value) in first.chain(rest) {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                flatten(&path, value, rows);
+            }
+        }
+        value => match cell(path, Some(value)) {
+            nothing if nothing == "-" => {}
+            text => rows.push((path.to_owned(), text)),
+        },
+    }
 }
 
 fn plain_table() -> Table {
@@ -200,8 +229,8 @@ fn cell(path: &str, value: Option<&Value>) -> String {
         }
         Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
         Some(Value::Array(items)) => items.iter().map(compact).collect::<Vec<_>>().join("\n"),
-        Some(value @ Value::Object(_)) if matches!(name, "key_values" | "bucket" | "metadata") => pairs(value),
-        Some(value @ Value::Object(_)) if name != "data" => compact(value),
+        Some(value @ Value::Object(_)) if PAIRS.contains(&name) => pairs(value),
+        Some(value @ Value::Object(_)) if !WHOLE.contains(&name) => compact(value),
         Some(value) => value.to_string(),
     }
 }
@@ -271,12 +300,28 @@ mod tests {
         let rule = json!({"name": "one-per-branch", "key_values": {"branch": {"any": true}}, "limit": 1,
                           "denied_by": [{"rule_name": "a", "used": 1}, {"rule_name": "b", "used": 2}]});
         expect![[r#"
+            name        one-per-branch
+            key_values  branch=*
             denied_by   rule_name a, used 1
                         rule_name b, used 2
-            key_values  branch=*
-            limit       1
-            name        one-per-branch"#]]
+            limit       1"#]]
         .assert_eq(&fields(&rule));
+    }
+
+    #[test]
+    fn what_is_nested_has_lines_of_its_own_and_what_is_empty_none() {
+        let reply = json!({"counter": {"amount": 2, "held": 1, "id": "94122cc7", "key_values": {"branch": "dev"}},
+                           "hold": {"id": "4959f6d8", "expires_in_ms": 30000}, "shadow_denied_by": [],
+                           "data": {"commit": "4be2a1"}, "reason": null});
+        expect![[r#"
+            counter.id          94122cc7
+            counter.key_values  branch=dev
+            counter.amount      2
+            counter.held        1
+            data                {"commit":"4be2a1"}
+            hold.id             4959f6d8
+            hold.expires_in     30s"#]]
+        .assert_eq(&fields(&reply));
     }
 
     #[test]

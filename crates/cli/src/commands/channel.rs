@@ -22,6 +22,7 @@ pub(crate) enum Verb {
     /// Show one channel
     Get(Which),
     /// List channels
+    #[command(visible_alias = "list")]
     Query {
         /// The queue
         queue: String,

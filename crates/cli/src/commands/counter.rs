@@ -60,6 +60,7 @@ pub(crate) enum Verb {
         counter: Id,
     },
     /// List counters
+    #[command(visible_alias = "list")]
     Query(QueryArguments),
 }
 

@@ -14,6 +14,7 @@ use crate::{
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     /// List dead letters
+    #[command(visible_alias = "list")]
     Query {
         /// The queue
         queue: String,

@@ -70,6 +70,7 @@ pub(crate) enum Verb {
         item: Id,
     },
     /// List items without taking them
+    #[command(visible_alias = "list")]
     Query {
         /// The queue
         queue: String,
@@ -280,7 +281,14 @@ async fn take(client: &Client, dequeue: Dequeue, output: &Output) -> Result<(), 
         request_id: None,
     };
     let reply = client.queue(&dequeue.queue).items().dequeue(&request).await?;
-    if output.format() == Format::Json { output.one(&reply) } else { output.list(&reply.items, DELIVERIES) }
+    if output.format() == Format::Json {
+        return output.one(&reply);
+    }
+    output.list(&reply.items, DELIVERIES)?;
+    if reply.items.is_empty() {
+        eprintln!("nothing to take; `willow channel explain` says why a channel is held back");
+    }
+    Ok(())
 }
 
 fn toleration(text: &str) -> Toleration {

@@ -41,6 +41,7 @@ pub(crate) enum Verb {
         lock: Id,
     },
     /// List locks in use
+    #[command(visible_alias = "list")]
     Query(QueryArguments),
     /// Take a lock away from all who hold it; audited
     ForceRelease {

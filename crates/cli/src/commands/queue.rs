@@ -84,6 +84,7 @@ pub(crate) enum Verb {
         if_match: Option<u64>,
     },
     /// List queues
+    #[command(visible_alias = "list")]
     Query(QueryArguments),
     /// Stop handing out, of the whole queue or of the channels that match
     Pause(Part),

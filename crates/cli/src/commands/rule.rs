@@ -81,6 +81,7 @@ pub(crate) enum Verb {
         if_match: Option<u64>,
     },
     /// List rules; `matching {repo="willow"}` finds those that a counter falls under
+    #[command(visible_alias = "list")]
     Query(QueryArguments),
 }
 
@@ -130,6 +131,7 @@ pub(crate) enum OverrideVerb {
         if_match: Option<u64>,
     },
     /// List a rule's overrides
+    #[command(visible_alias = "list")]
     Query {
         /// The rule's name or id
         rule: String,
