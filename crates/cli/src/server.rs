@@ -1,6 +1,6 @@
 //! `willow server`: flag, then environment, then file, then default.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -11,20 +11,43 @@ use figment::{
 use tracing_subscriber::EnvFilter;
 use willow_server::Config;
 
+/// Environment variables of the settings start so.
+const PREFIX: &str = "WILLOW_SERVER_";
+
 #[derive(clap::Args)]
+#[command(after_help = settings())]
 pub(crate) struct Arguments {
     /// Where log and snapshots live; created when missing [default: willow-data]
-    #[arg(long)]
+    #[arg(long, env = "WILLOW_SERVER_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7070]
-    #[arg(long)]
+    #[arg(long, env = "WILLOW_SERVER_LISTEN")]
     listen: Option<SocketAddr>,
-    /// Settings in TOML; every one can also be set as WILLOW_SERVER_<NAME>
-    #[arg(long)]
+    /// A TOML file of settings
+    #[arg(long, env = "WILLOW_SERVER_CONFIG")]
     config: Option<PathBuf>,
     /// Form of the log lines on stderr
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "WILLOW_SERVER_LOG_FORMAT")]
     log_format: LogFormat,
+}
+
+/// All settings with their defaults, for `--help`.
+fn settings() -> String {
+    let mut text = "Settings, as environment variables; the TOML file of --config names them in small letters without \
+                    WILLOW_SERVER_. A flag goes before the environment, that before the file. docs/cli.md explains \
+                    each.\n\n"
+        .to_owned();
+    for (name, default) in defaults() {
+        text += &format!("  {PREFIX}{:<27} [default: {default}]\n", name.to_uppercase());
+    }
+    text
+}
+
+/// The settings by name, as text.
+fn defaults() -> Vec<(String, String)> {
+    let json = serde_json::to_value(Config::default()).unwrap_or_default();
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    json.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect()
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -36,7 +59,7 @@ pub(crate) enum LogFormat {
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    log(arguments.log_format, "info,openraft=warn");
+    log(arguments.log_format, "info,openraft=error");
     let config = config(&arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -49,7 +72,10 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// Logs go to stderr; `RUST_LOG` chooses what, else `default`.
 pub(crate) fn log(format: LogFormat, default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),
@@ -62,7 +88,8 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
         anyhow::ensure!(file.exists(), "{} does not exist", file.display());
         figment = figment.merge(Toml::file(file));
     }
-    figment = figment.merge(Env::prefixed("WILLOW_SERVER_"));
+    // The other two are no settings of the server: see `Arguments`.
+    figment = figment.merge(Env::prefixed(PREFIX).ignore(&["config", "log_format"]));
     if let Some(data_dir) = &arguments.data_dir {
         figment = figment.merge(Serialized::default("data_dir", data_dir));
     }
@@ -82,4 +109,20 @@ pub(crate) fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_in_the_docs_with_its_default() {
+        let page = include_str!("../../../docs/cli.md");
+        for (name, default) in defaults() {
+            let variable = format!("{PREFIX}{}", name.to_uppercase());
+            assert!(settings().contains(&variable), "{variable} is not in --help");
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{variable}` ")));
+            assert!(row.is_some_and(|row| row.contains(&format!("`{default}`"))), "docs/cli.md: {variable} {default}");
+        }
+    }
 }
