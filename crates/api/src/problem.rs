@@ -13,6 +13,10 @@ use crate::{
 /// Content type of a [`Problem`].
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
+/// Longest `detail` and longest `field`, bytes: what the caller sent may be quoted in them, and a
+/// refusal must not send a megabyte back.
+const TEXT_BYTES: usize = 1024;
+
 /// Why a call failed (RFC 9457), with a stable code and the facts that belong to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
@@ -108,7 +112,7 @@ impl Problem {
             title: code.title().to_owned(),
             status: code.status(),
             code,
-            detail: detail.into(),
+            detail: shortened(detail.into()),
             retryable: code.is_retryable(),
             facts: Box::default(),
         }
@@ -124,8 +128,18 @@ impl Problem {
     /// The same problem, about a field.
     #[must_use]
     pub fn at(self, field: impl Into<String>) -> Self {
-        self.with(|facts| facts.field = Some(field.into()))
+        self.with(|facts| facts.field = Some(shortened(field.into())))
     }
+}
+
+/// Cuts out the middle of what is too long: the start says what it is about, the end what to do.
+fn shortened(text: String) -> String {
+    if text.len() <= TEXT_BYTES {
+        return text;
+    }
+    let half = TEXT_BYTES / 2 - '…'.len_utf8();
+    let (head, tail) = (text.floor_char_boundary(half), text.ceil_char_boundary(text.len() - half));
+    format!("{}…{}", &text[..head], &text[tail..])
 }
 
 impl std::fmt::Display for Problem {
@@ -135,3 +149,22 @@ impl std::fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_caller_sent_is_not_sent_back_at_any_length() {
+        for filler in ["x", "é", "\u{1F600}"] {
+            let long = format!("unknown {} here", filler.repeat(100_000));
+            let problem = Problem::new(ErrorCode::InvalidField, long.clone()).at(long);
+            let field = problem.facts.field.unwrap_or_default();
+            for text in [problem.detail, field] {
+                assert!(text.len() <= TEXT_BYTES, "{} bytes", text.len());
+                assert!(text.starts_with("unknown ") && text.contains('…') && text.ends_with(" here"), "{text}");
+            }
+        }
+        assert_eq!(Problem::new(ErrorCode::InvalidField, "short").detail, "short");
+    }
+}

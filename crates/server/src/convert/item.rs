@@ -13,7 +13,7 @@ use willow_core::{limiter::Selector, limits, queue as core};
 use willow_model::{Id, Key, Origin, limits::ITEM_DATA_BYTES};
 use willow_query::OrderBy;
 
-use super::{key_values, label, misplaced, out_of_bounds, queue};
+use super::{key_values, label, misplaced, out_of_bounds, queue, readable};
 use crate::{config::JSON_DEPTH, refusal, reply::Failure};
 
 /// Content type of `data`.
@@ -57,7 +57,13 @@ fn data(
         (Some(_), Some(_)) => {
             return Err(misplaced(&at("data_base64"), "give either `data` or `data_base64`, not both"));
         }
-        (Some(json), None) => (json.get().as_bytes().into(), at("data")),
+        (Some(json), None) => {
+            if let Err(error) = readable::check(json.get()) {
+                let detail = format!("not every reader could read this JSON: {error}; send it as data_base64");
+                return Err(misplaced(&at("data"), &detail));
+            }
+            (json.get().as_bytes().into(), at("data"))
+        }
         (None, Some(text)) => match BASE64.decode(text) {
             Ok(bytes) => (bytes.into(), at("data_base64")),
             Err(error) => {
@@ -103,10 +109,12 @@ fn data_out(data: &[u8], content_type: &str) -> (Option<RawJson>, Option<String>
     (None, (!data.is_empty()).then(|| BASE64.encode(data)))
 }
 
-/// `None` also for JSON nested deeper than a reply may be: data that came as base64 was not checked.
+/// `None` also for JSON that not every reader can read, or nested deeper than a reply may be: data that came
+/// as base64 was not checked.
 fn as_json(data: &[u8]) -> Option<RawJson> {
     let text = std::str::from_utf8(data).ok()?;
     crate::extract::check_depth(data, JSON_DEPTH / 2).ok()?;
+    readable::check(text).ok()?;
     RawValue::from_string(text.to_owned()).ok().map(RawJson)
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod item;
 pub(crate) mod limiter;
 pub(crate) mod lock;
 pub(crate) mod queue;
+mod readable;
 
 use willow_api::{ErrorCode, KeyValues, KeyValuesInput, Page, Problem, QueryInput, page};
 use willow_core::machine::Listing;

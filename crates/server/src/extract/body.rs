@@ -83,6 +83,7 @@ impl<T: Wire> FromRequest<Arc<App>> for Body<T> {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
+        params::refuse_unread(&parts)?;
         let max = T::MAX_BYTES.unwrap_or(app.config.max_body_bytes);
         let declared = content_length(&parts.headers);
         if declared.is_some_and(|bytes| bytes > max as u64) {
@@ -135,7 +136,13 @@ async fn collect(app: &App, mut body: axum::body::Body, max: usize) -> Result<By
 
 /// `application/json`, or a type with the `+json` suffix (RFC 6839); parameters do not matter.
 fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
-    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let encoding = params::single(headers, &header::CONTENT_ENCODING)?;
+    if encoding.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let detail = "send the body as it is, without a Content-Encoding";
+        return Err(Problem::new(ErrorCode::UnsupportedMediaType, detail).at("Content-Encoding").into());
+    }
+    let declared = params::single(headers, &header::CONTENT_TYPE)?;
+    let declared = declared.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = declared.split(';').next().unwrap_or_default().trim();
     let is_json = essence.eq_ignore_ascii_case("application/json")
         || (essence.len() > 5 && essence.as_bytes()[essence.len() - 5..].eq_ignore_ascii_case(b"+json"));

@@ -55,13 +55,29 @@ fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Prob
     if let Some(fault) = form {
         return Problem::new(ErrorCode::InvalidJson, format!("the body is not one JSON value: {fault}"));
     }
-    let message = match error.classify() {
-        Category::Data => error.to_string(),
-        Category::Syntax | Category::Eof | Category::Io => format!("a value of another type belongs here ({error})"),
-    };
+    let message = error.to_string();
     let path = path::<T>(bytes, &message);
-    let problem = Problem::new(ErrorCode::InvalidField, message);
+    let problem = Problem::new(ErrorCode::InvalidField, plain(message, error.classify()));
     if path.is_empty() { problem } else { problem.at(path) }
+}
+
+/// The parser's message without the names of our types.
+fn plain(message: String, category: Category) -> String {
+    if category != Category::Data && message.starts_with("expected ") {
+        return format!("a value of another type belongs here ({message})");
+    }
+    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message };
+    let (word, rest) = expected.split_once(' ').unwrap_or((expected, ""));
+    let plain = match word {
+        "struct" | "map" => "an object",
+        "u8" | "u16" | "u32" | "u64" => "an integer of at least 0, not too large",
+        "i8" | "i16" | "i32" | "i64" => "an integer, not too large",
+        "f32" | "f64" => "a number",
+        _ => return message,
+    };
+    // `struct Name at line …`: the name goes too.
+    let rest = if word == "struct" { rest.split_once(' ').map_or("", |(_, place)| place) } else { rest };
+    format!("{found}, expected {plain} {rest}").trim_end().to_owned()
 }
 
 /// Where the first fault is; empty when it is the whole.
@@ -129,6 +145,25 @@ mod tests {
         for (body, field) in cases {
             let found = code_of::<AcquireRequest>(body);
             assert_eq!(found, (ErrorCode::InvalidField, field.map(str::to_owned)), "{}", body.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn messages_speak_of_json_and_not_of_our_types() {
+        let cases: [(&[u8], &str); 6] = [
+            (b"[]", "invalid type: sequence, expected an object at "),
+            (b"{\"locks\": [5]}", "invalid type: integer `5`, expected an object at "),
+            (
+                b"{\"permits\": -1}",
+                "invalid value: integer `-1`, expected an integer of at least 0, not too large at ",
+            ),
+            (b"{\"owner\": 1}", "invalid type: integer `1`, expected a string at "),
+            (b"{\"mode\": 7}", "a value of another type belongs here (expected value at "),
+            (b"{\"owner\": \"\\ud800\"}", "unexpected end of hex escape at "),
+        ];
+        for (body, message) in cases {
+            let detail = read::<AcquireRequest>(body).unwrap_err().detail;
+            assert!(detail.starts_with(message), "{}: {detail}", body.escape_ascii());
         }
     }
 

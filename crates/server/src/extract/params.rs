@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path, Query, path::ErrorKind, rejection::PathRejection};
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use willow_api::{ErrorCode, Id, Problem, Revision};
 use willow_core::{RequestId, limiter::Selector};
@@ -57,10 +57,38 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for Parameters<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _app: &Arc<App>) -> Result<Self, Failure> {
+        parts.extensions.insert(ParametersRead);
         match Query::<T>::try_from_uri(&parts.uri) {
             Ok(Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(Problem::new(ErrorCode::InvalidParameter, rejection.body_text()).into()),
+            Err(rejection) => Err(bad_query_string(&rejection.body_text()).into()),
         }
+    }
+}
+
+/// Left behind by [`Parameters`].
+#[derive(Clone, Copy, Debug)]
+struct ParametersRead;
+
+/// Refuses query parameters of a call that takes none: to pass over them would be to say yes to a
+/// `request_id` or `wait_ms` that was meant for the body. For extractors that come last.
+pub(super) fn refuse_unread(parts: &Parts) -> Result<(), Failure> {
+    let query = parts.uri.query().unwrap_or_default();
+    if query.is_empty() || parts.extensions.get::<ParametersRead>().is_some() {
+        return Ok(());
+    }
+    let name = query.split(['=', '&']).next().unwrap_or_default();
+    let detail = "this call takes no query parameters; send what it takes in the body";
+    Err(Problem::new(ErrorCode::InvalidParameter, detail).at(name).into())
+}
+
+/// The rejection reads `Failed to deserialize query string: NAME: why`, or names it in backquotes.
+fn bad_query_string(text: &str) -> Problem {
+    let why = text.split_once("query string: ").map_or(text, |(_, why)| why);
+    let problem = Problem::new(ErrorCode::InvalidParameter, why);
+    let quoted = |start: &str| why.strip_prefix(start).and_then(|rest| rest.split_once('`'));
+    match (why.split_once(": "), quoted("duplicate field `")) {
+        (_, Some((name, _))) | (Some((name, _)), None) => problem.at(name),
+        (None, None) => problem,
     }
 }
 
@@ -72,7 +100,7 @@ impl FromRequestParts<Arc<App>> for IfMatch {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _app: &Arc<App>) -> Result<Self, Failure> {
-        let Some(value) = parts.headers.get(header::IF_MATCH) else { return Ok(Self(None)) };
+        let Some(value) = single(&parts.headers, &header::IF_MATCH)? else { return Ok(Self(None)) };
         let text = value.to_str().unwrap_or_default().trim();
         // `*` asks only that the resource is there, which every edit does.
         if text == "*" {
@@ -97,15 +125,28 @@ impl FromRequestParts<Arc<App>> for RequestIdHeader {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _app: &Arc<App>) -> Result<Self, Failure> {
+        refuse_unread(parts)?;
         request_id(&parts.headers, None).map(Self)
     }
 }
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The header's value; a header that is there twice says nothing certain.
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Failure> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (first, None) => Ok(first),
+        (_, Some(_)) => {
+            let detail = format!("the header {name} is there more than once; send it once");
+            Err(Problem::new(ErrorCode::InvalidParameter, detail).at(name.as_str()).into())
+        }
+    }
+}
 
 /// The request id: from the body, the header, or both if they agree.
 pub(super) fn request_id(headers: &HeaderMap, in_body: Option<String>) -> Result<Option<RequestId>, Failure> {
-    let in_header = match headers.get(IDEMPOTENCY_KEY) {
+    let in_header = match single(headers, &IDEMPOTENCY_KEY)? {
         None => None,
         Some(value) => match value.to_str() {
             Ok(text) => Some(unquote(text.trim())),

@@ -12,6 +12,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::visit;
+
 /// Converts a whole document.
 pub(super) fn to_30(mut document: Value) -> Value {
     document["openapi"] = "3.0.3".into();
@@ -22,29 +24,8 @@ pub(super) fn to_30(mut document: Value) -> Value {
             json!({"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}),
         );
     }
-    convert(&mut document);
+    visit::schemas(&mut document, &schema);
     document
-}
-
-/// Converts every object in place. Keywords of schemas do not occur elsewhere with another meaning, but for
-/// names of properties, which are left alone.
-fn convert(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(convert),
-        Value::Object(object) => {
-            schema(object);
-            for (key, inner) in object.iter_mut() {
-                match (key.as_str(), inner) {
-                    // Data, not schemas.
-                    ("example" | "default" | "enum", _) => {}
-                    // Their keys are names.
-                    ("properties" | "schemas", Value::Object(named)) => named.values_mut().for_each(convert),
-                    (_, inner) => convert(inner),
-                }
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }
 
 fn schema(object: &mut Map<String, Value>) {
@@ -113,7 +94,7 @@ mod tests {
     use super::*;
 
     fn check(mut schema: Value, expected: &Value) {
-        convert(&mut schema);
+        visit::schemas(&mut schema, &self::schema);
         assert_eq!(schema, *expected);
     }
 

@@ -1,7 +1,9 @@
 //! The OpenAPI document: 3.1 from the handlers and wire types, and a 3.0.3 copy.
 
 mod downgrade;
+mod exact;
 mod responses;
+mod visit;
 
 use std::sync::LazyLock;
 
@@ -28,6 +30,7 @@ pub fn document() -> Value {
     document["servers"] = json!([{"url": "/", "description": "The server that this document comes from"}]);
     document["tags"] = tags();
     responses::complete(&mut document);
+    exact::complete(&mut document);
     document
 }
 

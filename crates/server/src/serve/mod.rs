@@ -17,7 +17,7 @@ mod connection;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use willow_node::{Node, StartError};
 
@@ -30,16 +30,34 @@ pub enum RunError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The node did not start.
-    #[error("the node did not start: {0}")]
+    #[error("the node did not start")]
     Node(#[from] StartError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {addr}: {source}; is another server running there?")]
+    #[error("cannot listen on {addr}{}", hint(.source))]
     Listen {
         /// The address asked for.
         addr: SocketAddr,
         /// Why.
         source: io::Error,
     },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::AddrInUse { " (is another server running there?)" } else { "" }
+}
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: u32 = 1024;
+
+fn bind(addr: SocketAddr) -> Result<TcpSocket, RunError> {
+    let bound = || {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Else an address just left cannot be taken again for a minute.
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        Ok(socket)
+    };
+    bound().map_err(|source| RunError::Listen { addr, source })
 }
 
 /// A server that listens.
@@ -57,19 +75,26 @@ impl Server {
     /// See [`RunError`].
     pub async fn start(config: Config) -> Result<Self, RunError> {
         config.validate()?;
+        // The address first: who cannot have it leaves no data directory behind. It listens when the node is
+        // ready to answer; until then connections are refused, not left waiting.
+        let socket = bind(config.listen)?;
         let node = Node::start(willow_node::Config::new(&config.data_dir)).await?;
-        Self::with_backend(config, Arc::new(node)).await
+        Self::listen(config, socket, Arc::new(node))
     }
 
     /// Listens in front of a node that runs already.
     ///
     /// # Errors
     /// See [`RunError`].
-    pub async fn with_backend(config: Config, backend: Arc<dyn Backend>) -> Result<Self, RunError> {
+    pub fn with_backend(config: Config, backend: Arc<dyn Backend>) -> Result<Self, RunError> {
         config.validate()?;
-        let addr = config.listen;
-        let failed = |source| RunError::Listen { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        let socket = bind(config.listen)?;
+        Self::listen(config, socket, backend)
+    }
+
+    fn listen(config: Config, socket: TcpSocket, backend: Arc<dyn Backend>) -> Result<Self, RunError> {
+        let failed = |source| RunError::Listen { addr: config.listen, source };
+        let listener = socket.listen(BACKLOG).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         Ok(Self { app: Arc::new(App::new(config, backend)), listener, addr })
     }

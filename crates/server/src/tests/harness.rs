@@ -57,7 +57,7 @@ impl Harness {
             Arc::new(Faults { node, propose: Mutex::default(), read: Mutex::default(), health: Mutex::default() });
         let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
         change(&mut config);
-        let server = Server::with_backend(config, Arc::<Faults>::clone(&faults)).await.unwrap();
+        let server = Server::with_backend(config, Arc::<Faults>::clone(&faults)).unwrap();
         let addr = server.addr();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async move {

@@ -66,6 +66,9 @@ async fn bodies_that_do_not_say_that_they_are_json() {
     {
         server.send(Method::POST, "/v1/locks", headers, "{}").await.problem(ErrorCode::UnsupportedMediaType);
     }
+    let packed = [JSON[0], ("content-encoding", "gzip")];
+    let problem = server.send(Method::POST, "/v1/locks", &packed, "{}").await.problem(ErrorCode::UnsupportedMediaType);
+    assert_eq!(problem.facts.field.as_deref(), Some("Content-Encoding"));
     // Where a body may be absent, it need not say so.
     server.send(Method::POST, "/v1/locks/query", &[], "").await.ok(200);
     server.send(Method::POST, "/v1/locks/query", &[], "{}").await.problem(ErrorCode::UnsupportedMediaType);
@@ -90,13 +93,33 @@ async fn ids_parameters_and_headers_that_cannot_be_read() {
     server.get("/v1/limiter/rules/%FF").await.problem(ErrorCode::InvalidId);
     server.get("/v1/queues/q/items/17").await.problem(ErrorCode::InvalidId);
     server.delete("/v1/sessions/1").await.problem(ErrorCode::InvalidId);
-    server.get("/v1/cluster?consistency=eventual").await.problem(ErrorCode::InvalidParameter);
-    server.get("/v1/cluster?fresh=yes").await.problem(ErrorCode::InvalidParameter);
+    for (query, field) in [
+        ("consistency=eventual", "consistency"),
+        ("fresh=yes", "fresh"),
+        ("consistency=stale&consistency=stale", "consistency"),
+    ] {
+        let problem = server.get(&format!("/v1/cluster?{query}")).await.problem(ErrorCode::InvalidParameter);
+        assert_eq!(problem.facts.field.as_deref(), Some(field), "{query}");
+    }
+    // Of calls that take none, too; those that take some are not disturbed.
+    for (method, path) in [(Method::POST, "/v1/sessions"), (Method::DELETE, "/v1/limiter/rules/r")] {
+        let reply = server.send(method, &format!("{path}?wait_ms=5"), &[], "").await;
+        assert_eq!(reply.problem(ErrorCode::InvalidParameter).facts.field.as_deref(), Some("wait_ms"));
+    }
+    server.send(Method::POST, "/v1/sessions?", &[], "").await.ok(201);
+    server.send(Method::POST, "/v1/locks/query?consistency=stale", &[], "").await.ok(200);
     let path = "/v1/limiter/rules/r";
     for value in ["", "x", "\"", "W/\"1\"", "\"-1\"", "\"+1\"", "\"99999999999999999999\""] {
         let reply = server.send(Method::DELETE, path, &[("if-match", value)], "").await;
         assert_eq!(reply.problem(ErrorCode::InvalidParameter).facts.field.as_deref(), Some("If-Match"));
     }
+    // Twice, with the same value or another: it is not certain which is meant.
+    for name in ["if-match", "idempotency-key"] {
+        let reply = server.send(Method::DELETE, path, &[(name, "\"1\""), (name, "\"2\"")], "").await;
+        assert_eq!(reply.problem(ErrorCode::InvalidParameter).facts.field.as_deref(), Some(name));
+    }
+    let twice = [("content-type", "application/json"), ("content-type", "text/plain")];
+    server.send(Method::POST, "/v1/locks", &twice, "{}").await.problem(ErrorCode::InvalidParameter);
 }
 
 #[tokio::test]

@@ -109,8 +109,40 @@ async fn data_that_is_not_json() {
     assert_eq!(dequeue(&server).await.get("data"), Some(&Value::Null));
     let both = json!({"key_values": linux(), "data": 1, "data_base64": ""});
     server.post(items, &both).await.problem(ErrorCode::InvalidField);
+    // Correct, but most parsers refuse it: one such item would stop every consumer that takes it.
+    for data in ["1e400", "[\"\\ud800\"]"] {
+        let body = format!(r#"{{"key_values": {}, "data": {data}}}"#, linux());
+        let reply = server.send(Method::POST, items, &[("content-type", "application/json")], body).await;
+        assert_eq!(reply.problem(ErrorCode::InvalidField).facts.field.as_deref(), Some("data"));
+    }
+    // As bytes it comes back as bytes.
+    let bytes = json!({"key_values": linux(), "data_base64": "MWU0MDA=", "content_type": "application/json"});
+    server.post(items, &bytes).await.ok(201);
+    assert_eq!(dequeue(&server).await["data_base64"], "MWU0MDA=");
     let large = json!({"key_values": linux(), "data": "x".repeat(1024 * 1024)});
     server.post(items, &large).await.problem(ErrorCode::OutOfBounds);
+}
+
+#[tokio::test]
+async fn a_refused_item_and_an_empty_answer_leave_the_request_id_free() {
+    let server = with_queue(&json!({"name": "q", "max_items": 1})).await;
+    let (items, dequeued) = ("/v1/queues/q/items", json!({"request_id": "take"}));
+    let none = server.post("/v1/queues/q/dequeue", &dequeued).await.ok(200);
+    assert_eq!(none, json!({"items": []}));
+    server.post(items, &json!({"key_values": linux()})).await.ok(201);
+    // Full says that the same call may succeed later: then it must be able to.
+    let same = json!({"key_values": linux(), "request_id": "add"});
+    server.post(items, &same).await.problem(ErrorCode::QueueFull);
+    let item = server.post("/v1/queues/q/dequeue", &dequeued).await.ok(200)["items"][0].take();
+    let ack = json!({"items": [{"item": item["item"], "lease_token": item["lease_token"]}]});
+    assert_eq!(server.post("/v1/queues/q/items/ack", &ack).await.ok(200)["results"][0]["acked"], true);
+    let added = server.post(items, &same).await.ok(201);
+    assert_eq!(server.post(items, &same).await.ok(201), added);
+    // A value corrected after a refusal is no other request either.
+    let wrong = json!({"key_values": {"os": "mac"}, "weight": 0, "request_id": "heavy"});
+    server.post(items, &wrong).await.problem(ErrorCode::OutOfBounds);
+    let right = json!({"key_values": {"os": "mac"}, "weight": 1, "request_id": "heavy"});
+    server.post(items, &right).await.problem(ErrorCode::QueueFull);
 }
 
 #[tokio::test]
