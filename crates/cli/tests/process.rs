@@ -1,9 +1,8 @@
 //! The real program, real processes, real sockets: `kill -9` under load loses nothing acknowledged.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -14,53 +13,24 @@ use willow_api::{
     queue::CreateQueueRequest,
 };
 use willow_client::{Client, LockOptions, Options};
+use willow_harness::Server;
 use willow_model::{KeyValues, Origin};
 use willow_query::Query;
 
-/// A server process; killed when dropped.
-struct Server {
-    child: Child,
-    address: SocketAddr,
+fn start() -> Server {
+    Server::willow(env!("CARGO_BIN_EXE_willow")).expect("the server starts")
 }
 
-impl Server {
-    fn start(data: &Path) -> Self {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let address = address.expect("a free port");
-        let child = Command::new(env!("CARGO_BIN_EXE_willow"))
-            .args(["server", "--listen", &address.to_string(), "--data-dir"])
-            .arg(data)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts");
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < deadline, "the server does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { child, address }
-    }
-
-    fn client(&self) -> Client {
-        let options = Options { request_ids: false, ..Options::default() };
-        Client::with_options(&format!("http://{}", self.address), options).expect("a URL")
-    }
-
-    /// SIGKILL, at whatever the server is doing.
-    fn kill(mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
-    }
+fn client(server: &Server) -> Client {
+    let options = Options { request_ids: false, ..Options::default() };
+    Client::with_options(&server.url(), options).expect("a URL")
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have been killed already.
-        let _killed = self.child.kill();
-        let _reaped = self.child.wait();
-    }
+/// The program, to talk to the server.
+fn willow(server: &Server) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_willow"));
+    command.args(["--server", &server.url()]);
+    command
 }
 
 fn kv(text: &str) -> KeyValues {
@@ -105,18 +75,16 @@ async fn write(client: Client, writer: u64) -> Acknowledged {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_dash_nine_loses_nothing_acknowledged() {
-    let data = tempfile::tempdir().expect("a folder");
-    let server = Server::start(data.path());
-    server.client().queues().create(&CreateQueueRequest::new("q")).await.expect("a new queue");
-    server.kill();
+    let mut server = start();
+    client(&server).queues().create(&CreateQueueRequest::new("q")).await.expect("a new queue");
     let mut counters = 0;
     let mut items = 0;
     let mut token = 0;
     for life in 0..3u64 {
-        let server = Server::start(data.path());
-        let writers: Vec<_> = (0..8).map(|writer| tokio::spawn(write(server.client(), life * 8 + writer))).collect();
+        server.restart().expect("it starts again");
+        let writers: Vec<_> = (0..8).map(|writer| tokio::spawn(write(client(&server), life * 8 + writer))).collect();
         tokio::time::sleep(Duration::from_millis(300)).await;
-        server.kill();
+        server.kill().expect("it runs");
         let before = token;
         for writer in writers {
             let acknowledged = writer.await.expect("a writer ends with an error, not a panic");
@@ -127,8 +95,8 @@ async fn kill_dash_nine_loses_nothing_acknowledged() {
         }
         assert!(counters > 0 && items > 0, "nothing was written: the test shows nothing");
 
-        let server = Server::start(data.path());
-        let client = server.client();
+        server.restart().expect("it starts again");
+        let client = client(&server);
         let all = client.counters().query_all(Query::default()).collect().await.expect("counters");
         // What was not acknowledged may have been done: one call of each writer at most.
         let most = counters + 8 * (life + 1);
@@ -141,15 +109,13 @@ async fn kill_dash_nine_loses_nothing_acknowledged() {
         let held = client.locks().acquire(&again).await.expect("a free lock");
         assert!(held.locks[0].token.0 > token, "tokens never go back, also over a restart");
         token = held.locks[0].token.0;
-        server.kill();
     }
 }
 
 #[test]
 fn commands_speak_to_a_real_server() {
-    let data = tempfile::tempdir().expect("a folder");
-    let server = Server::start(data.path());
-    let url = format!("http://{}", server.address);
+    let server = start();
+    let url = server.url();
     let willow = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_willow")).args(["--server", &url]).args(arguments).output();
         let output = output.expect("the program runs");
@@ -167,6 +133,15 @@ fn commands_speak_to_a_real_server() {
     let (code, text) = willow(&["counter", "increment", "repo=w", "branch=dev"]);
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("LIMIT_REACHED") && text.contains("one-per-branch"), "{text}");
+    assert!(!text.contains("denied_by"), "a field of the API: {text}");
+    let (_, text) = willow(&["item", "enqueue", "builds", "os=linux"]);
+    assert!(text.contains("`willow queue create`") && !text.contains("POST"), "{text}");
+    ok(&["lock", "acquire", "deploy=db"]);
+    let (_, text) = willow(&["lock", "acquire", "deploy=db"]);
+    assert!(text.contains("--wait") && !text.contains("wait_ms"), "{text}");
+    let (code, text) = willow(&["lock", "acquire", "deploy=api", "--ttl", "1ms"]);
+    assert_eq!(code, 2);
+    assert!(text.contains("the lease is out of bounds: 100ms to 1day (OUT_OF_BOUNDS)"), "{text}");
     assert!(ok(&["limit", "explain", "repo=w", "branch=dev"]).contains("would be denied"));
     ok(&["queue", "create", "builds"]);
     ok(&["item", "enqueue", "builds", "os=linux", "--data", "{\"commit\":\"4be2a1\"}"]);
@@ -185,13 +160,55 @@ fn commands_speak_to_a_real_server() {
 }
 
 #[test]
+fn bench_without_a_server_measures_one_of_its_own() {
+    let bench = Command::new(env!("CARGO_BIN_EXE_willow"))
+        .env_remove("WILLOW_SERVER")
+        .args(["bench", "lock", "batch", "--clients", "2", "--duration", "200ms", "--output", "json"])
+        .output()
+        .expect("the program runs");
+    let talk = String::from_utf8_lossy(&bench.stderr);
+    assert!(bench.status.success(), "{talk}");
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&bench.stdout).expect("data alone on stdout");
+    assert_eq!((rows[0]["work"].as_str(), rows[1]["work"].as_str()), (Some("lock"), Some("batch")));
+    assert!(rows.iter().all(|row| row["per_second"].as_u64() > Some(0)), "{rows:?}");
+    let folder = talk.split_once("its data in ").and_then(|(_, rest)| rest.split_once(' ')).expect("it says where").0;
+    assert!(!Path::new(folder).exists(), "{folder} is left behind");
+}
+
+#[test]
+fn dev_has_sample_data_at_once_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = env!("CARGO_BIN_EXE_willow");
+    let arguments = |_: &Path, address: std::net::SocketAddr| {
+        // By way of `env`, so that its temporary folder is where the test can look.
+        let set = format!("TMPDIR={}", folder.path().display());
+        let listen = format!("--listen={address}");
+        Ok(vec![set, program.to_owned(), "dev".to_owned(), listen])
+    };
+    let mut server = Server::start("env", arguments).expect("it starts");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let log = server.dir().join("log");
+    while !std::fs::read_to_string(&log).expect("the log").contains("Ctrl-C ends it") {
+        assert!(Instant::now() < deadline, "it does not get ready");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let said = std::fs::read_to_string(&log).expect("the log");
+    assert!(said.contains(&format!("export WILLOW_SERVER={}", server.url())), "not the default address: {said}");
+    for (noun, sample) in [("lock", "deploy=web"), ("rule", "one-build-per-branch"), ("queue", "builds")] {
+        let list = willow(&server).args([noun, "list"]).output().expect("the program runs");
+        assert!(String::from_utf8_lossy(&list.stdout).contains(sample), "{noun}");
+    }
+    server.stop();
+    assert!(std::fs::read_to_string(&log).expect("the log").contains("stopped"));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0, "data is left behind");
+}
+
+#[test]
 fn lock_run_gives_the_lock_back_when_its_command_does_not_start() {
-    let data = tempfile::tempdir().expect("a folder");
-    let server = Server::start(data.path());
+    let server = start();
     let run = |command: &str| {
-        Command::new(env!("CARGO_BIN_EXE_willow"))
-            .args(["--server", &format!("http://{}", server.address), "lock", "run", "--key", "a=b", "--ttl", "1h"])
-            .args(["--", command])
+        willow(&server)
+            .args(["lock", "run", "--key", "a=b", "--ttl", "1h", "--", command])
             .output()
             .expect("the program runs")
     };
@@ -203,9 +220,8 @@ fn lock_run_gives_the_lock_back_when_its_command_does_not_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guard_is_lost_when_any_of_its_locks_is_taken_away_by_force() {
-    let data = tempfile::tempdir().expect("a folder");
-    let server = Server::start(data.path());
-    let client = server.client();
+    let server = start();
+    let client = client(&server);
     let options = LockOptions { ttl: Duration::from_secs(3), ..LockOptions::default() };
     let guard = client.lock_all(vec![kv("a=1"), kv("a=2")], options).await.expect("free locks");
     let second = guard.grants()[1].lock;
@@ -217,12 +233,11 @@ async fn a_guard_is_lost_when_any_of_its_locks_is_taken_away_by_force() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lock_run_stops_its_command_when_the_lock_is_taken_away_by_force() {
-    let data = tempfile::tempdir().expect("a folder");
-    let server = Server::start(data.path());
-    let mark = data.path().join("alive");
+    let server = start();
+    let mark = server.dir().join("alive");
     let mut run = lock_run_that_marks(&server, &mark);
     let lock = kv("a=b");
-    let client = server.client();
+    let client = client(&server);
     let held = client.locks().query_all(Query::default()).collect().await.expect("locks");
     assert_eq!(held[0].key_values, lock);
     client.locks().force_release(held[0].id, None, None).await.expect("it is held");
@@ -234,9 +249,8 @@ async fn lock_run_stops_its_command_when_the_lock_is_taken_away_by_force() {
 fn lock_run_that_marks(server: &Server, mark: &Path) -> Child {
     let script =
         format!("trap '' TERM; (trap '' TERM; while :; do date +%s%N > {0}; sleep 0.05; done) & wait", mark.display());
-    let run = Command::new(env!("CARGO_BIN_EXE_willow"))
-        .args(["--server", &format!("http://{}", server.address), "lock", "run", "--key", "a=b", "--ttl", "3s", "--"])
-        .args(["sh", "-c", &script])
+    let run = willow(server)
+        .args(["lock", "run", "--key", "a=b", "--ttl", "3s", "--", "sh", "-c", &script])
         .spawn()
         .expect("the program runs");
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -272,11 +286,10 @@ fn nobody_writes(mark: &Path) {
 /// The server dies while a command runs under a lock: the whole group is gone before the lease ends.
 #[test]
 fn lock_run_stops_its_command_when_the_lock_is_lost() {
-    let data = tempfile::tempdir().expect("a folder");
-    let server = Server::start(data.path());
-    let mark = data.path().join("alive");
+    let mut server = start();
+    let mark = server.dir().join("alive");
     let mut run = lock_run_that_marks(&server, &mark);
-    server.kill();
+    server.kill().expect("it runs");
     assert_eq!(wait(&mut run), Some(6));
     nobody_writes(&mark);
 }
