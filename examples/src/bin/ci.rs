@@ -18,7 +18,6 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
-use comfy_table::Table;
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 use willow_api::{
@@ -32,6 +31,7 @@ use willow_client::Client;
 use willow_examples::{
     print,
     server::{self, Server},
+    table,
     timeline::{Span, peaks},
 };
 use willow_model::{KeyValues, Origin};
@@ -106,7 +106,7 @@ async fn main() -> anyhow::Result<()> {
     check_completeness(&done, &allowed)?;
     check_forbidden(&client, &forbidden).await?;
     print(format_args!(
-        "checked: {} builds ran exactly once, {} forbidden ones did not run, no limit was exceeded ({:.1} s)",
+        "\nchecked: {} builds ran exactly once, {} forbidden ones did not run, no limit was exceeded ({:.1} s)",
         done.len(),
         forbidden.len(),
         began.elapsed().as_secs_f64()
@@ -320,21 +320,21 @@ fn report(done: &[Done], main: &str) {
         *branches.entry(&done.build.branch).or_default().entry(done.build.os).or_default() += 1;
         *runners.entry(&done.runner).or_default() += 1;
     }
-    let mut table = Table::new();
-    table.set_header(["branch", "limit", "linux", "windows", "mac", "most at once"]);
+    let mut rows = table(["branch", "limit", "linux", "windows", "mac", "most at once"]);
     for (branch, systems) in branches {
         let limit = if branch == main { "unlimited" } else { "1" };
         let count = |os| systems.get(os).copied().unwrap_or(0).to_string();
         let peak = peaks.get(branch).copied().unwrap_or(0).to_string();
-        table.add_row([branch.to_owned(), limit.into(), count("linux"), count("windows"), count("mac"), peak]);
+        rows.add_row([branch.to_owned(), limit.into(), count("linux"), count("windows"), count("mac"), peak]);
     }
-    print(table);
-    let mut table = Table::new();
-    table.set_header(["runner", "builds"]);
+    print(format_args!("\nBuilds that ran, by branch and system. `limit` is how many of a branch may run at once:"));
+    print(rows);
+    let mut rows = table(["runner", "builds"]);
     for (runner, count) in runners {
-        table.add_row([runner.to_owned(), count.to_string()]);
+        rows.add_row([runner.to_owned(), count.to_string()]);
     }
-    print(table);
+    print("\nWho ran them:");
+    print(rows);
 }
 
 fn check_limits(done: &[Done], main: &str) -> anyhow::Result<()> {
@@ -374,12 +374,12 @@ async fn check_forbidden(client: &Client, forbidden: &[Build]) -> anyhow::Result
             }
         }
     }
-    let mut table = Table::new();
-    table.set_header(["in the way of", "channels"]);
+    let mut rows = table(["rule in the way", "builds it holds back"]);
     for (rule, count) in &reasons {
-        table.add_row([rule.clone(), count.to_string()]);
+        rows.add_row([rule.clone(), count.to_string()]);
     }
-    print(table);
+    print("\nBuilds that did not run, by what the server gives as the reason:");
+    print(rows);
     let blamed = ["no-windows-builds", "no-mac-builds"].iter().all(|rule| reasons.contains_key(*rule));
     ensure!(forbidden.is_empty() || blamed, "the server does not name the rules in the way");
     Ok(())

@@ -51,7 +51,10 @@ fn draw_panel(
         .x_label_area_size(28)
         .y_label_area_size(44)
         .build_cartesian_2d(0.0..end, 0.0..top)?;
-    chart.configure_mesh().light_line_style(WHITE).x_desc("seconds").draw()?;
+    let mut mesh = chart.configure_mesh();
+    mesh.light_line_style(WHITE).x_desc("seconds");
+    // Whole numbers of pods and GPUs; plotters would write `4500.0`.
+    mesh.x_label_formatter(&|at| at.to_string()).y_label_formatter(&|amount| amount.to_string()).draw()?;
     let line = |points: &[(f64, u64)], color: RGBColor| {
         let points: Vec<(f64, f64)> = points.iter().map(|(at, amount)| (*at, *amount as f64)).collect();
         LineSeries::new(points, color.stroke_width(2))

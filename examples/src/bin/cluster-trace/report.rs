@@ -118,8 +118,7 @@ pub(crate) fn table(spans: &[PodSpan], limits: &Limits, gpus: &BTreeMap<String, 
     for pod in spans {
         groups.entry(&pod.span.group).or_default().push(pod);
     }
-    let mut table = Table::new();
-    table.set_header([
+    let mut table = willow_examples::table([
         "model",
         "pods",
         "nodes used",
