@@ -9,6 +9,10 @@ pub const REQUEST_ID_RETENTION_MS: u64 = 10 * 60 * 1000;
 pub const REQUEST_IDS: usize = 1_000_000;
 /// Timers fired by one batch; more make machine time wait, so that one entry never stops the machine for long.
 pub const TIMERS_PER_BATCH: usize = 4096;
+/// Channels that dequeues of one batch may find blocked; past it they go on in the background. A pause or a full
+/// limit is found out channel by channel: without a bound, the first dequeue after a pause of a million channels
+/// would stop the machine for seconds.
+pub const TRIES_PER_BATCH: usize = 10_000;
 /// Shortest lease, ms: below this a heartbeat at a third of it is lost in network jitter.
 pub const LEASE_MIN_MS: u64 = 100;
 /// Longest lease, ms (24 h): a lease is for liveness, not for keeping.
@@ -50,6 +54,9 @@ pub const METADATA_PAIRS: usize = 32;
 pub const RULES: usize = 1_000_000;
 /// Overrides of a machine.
 pub const OVERRIDES: usize = 1_000_000;
+/// Overrides of one rule. They all go with it in one apply, and counters move out of their buckets: about 10 µs
+/// each. (In steps, a rule would be half deleted meanwhile: neither limiting nor gone.)
+pub const OVERRIDES_PER_RULE: u64 = if cfg!(test) { 40 } else { 20_000 };
 /// Unsaved rules of one what-if explain.
 pub const WHAT_IF_RULES: usize = 100;
 /// Rows a background action (queue delete, purge, redrive) handles in one apply.

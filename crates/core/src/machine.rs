@@ -75,6 +75,7 @@ pub struct Machine {
 impl Machine {
     /// Applies one log entry: first time, then the commands in order.
     pub fn apply(&mut self, batch: Batch) -> Applied {
+        self.queues.begin_batch();
         self.advance_to(batch.time_ms);
         self.dedup.expire(self.cx.now_ms);
         let replies = batch.envelopes.into_iter().map(|envelope| self.apply_envelope(envelope)).collect();

@@ -1,5 +1,6 @@
 //! Adds an override: it takes the place of its rule for the counters it matches.
 
+use roaring::RoaringBitmap;
 use willow_model::{KeyValues, encoding::ENCODED_ANY};
 
 use super::{
@@ -19,7 +20,8 @@ impl Limiter {
             return Err(Error::AlreadyExists { existing: id }.into());
         }
         self.check_override_name(parent, &name, None)?;
-        if self.catalogue.overrides.len() >= limits::OVERRIDES {
+        let siblings = self.catalogue.children(parent).map_or(0, RoaringBitmap::len);
+        if self.catalogue.overrides.len() >= limits::OVERRIDES || siblings >= limits::OVERRIDES_PER_RULE {
             return Err(Error::TooMany.into());
         }
         let overlaps = self.overlaps(parent, &key_values);

@@ -25,6 +25,7 @@ impl Queues {
             pauses: vec![],
             purges: vec![],
             step_at_ms: None,
+            searching: false,
         });
         self.link_queue(slot, cx);
         Ok(Outcome::Queue(self.queue_view(slot)).into())

@@ -32,6 +32,10 @@ impl Queues {
     pub(crate) fn step(&mut self, slot: u32, limiter: &mut Limiter, cx: &mut Context) {
         let Some(row) = self.queues.get_mut(slot) else { return };
         row.step_at_ms = None;
+        if std::mem::take(&mut row.searching) && !row.deleting {
+            self.search(slot, limiter, cx);
+        }
+        let row = self.queue_row(slot);
         let done = if row.deleting { self.delete_rows(slot, limiter, cx) } else { self.purge_step(slot, limiter, cx) };
         if !done {
             self.schedule_step(slot, cx);

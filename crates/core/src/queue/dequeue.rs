@@ -8,17 +8,24 @@ use crate::{
     timer::Timer,
 };
 
+/// How long a dequeue that does not want to wait is searched for, ms.
+const SEARCH_MS: u64 = 5000;
+
 impl Queues {
     pub(super) fn dequeue(&mut self, dequeue: Dequeue, limiter: &mut Limiter, cx: &mut Context) -> Reply {
         let queue = self.active(&dequeue.queue)?;
         check(&dequeue)?;
         let entropy = mix(cx.entropy, 0);
-        let taken = self.take(queue, &dequeue, entropy, limiter, cx);
-        if !taken.is_empty() || dequeue.wait_ms == 0 {
+        // While a search goes on nobody overtakes those it is for: a newcomer goes behind them, also one that
+        // does not want to wait.
+        let behind = self.queue_row(queue).searching;
+        let taken = if behind { vec![] } else { self.take(queue, &dequeue, entropy, limiter, cx) };
+        let searched = !self.queue_row(queue).searching;
+        if !taken.is_empty() || (dequeue.wait_ms == 0 && searched) {
             return Ok(Outcome::Dequeued(taken).into());
         }
         let waiter = cx.new_waiter().ok_or(Refusal::TooManyWaiters)?;
-        let deadline_ms = cx.after(dequeue.wait_ms);
+        let deadline_ms = cx.after(if dequeue.wait_ms == 0 { SEARCH_MS } else { dequeue.wait_ms });
         let slot = self.consumers.insert(Consumer { waiter, queue, dequeue, deadline_ms, entropy });
         self.link_consumer(slot, cx);
         Ok(AnyOutcome::Waiting(waiter))

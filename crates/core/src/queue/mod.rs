@@ -63,6 +63,7 @@ use willow_query::{Index, Options};
 use crate::{
     Context, Reply,
     limiter::{Limiter, Selector},
+    limits,
     table::{Snapshot, Table},
     timer::Timer,
 };
@@ -92,6 +93,8 @@ pub struct Queues {
     remembered_expiry: BTreeSet<(u64, u32)>,
     cursors_by_use: BTreeSet<(Revision, u32)>,
 
+    /// Channels that this batch may still find blocked; see [`limits::TRIES_PER_BATCH`].
+    tries: usize,
     // Empty between applies.
     /// Channels that became eligible while consumers wait.
     to_offer: VecDeque<u32>,
@@ -143,6 +146,11 @@ impl QueueLive {
 }
 
 impl Queues {
+    /// A new batch begins: what it may spend is whole again.
+    pub(crate) fn begin_batch(&mut self) {
+        self.tries = limits::TRIES_PER_BATCH;
+    }
+
     pub(crate) fn apply(&mut self, command: Command, limiter: &mut Limiter, cx: &mut Context) -> Reply {
         match command {
             Command::CreateQueue(command) => self.create_queue(command, cx),

@@ -25,8 +25,10 @@ pub(super) struct QueueRow {
     pub(super) deleting: bool,
     pub(super) pauses: Vec<PauseRow>,
     pub(super) purges: Vec<PurgeRow>,
-    /// When the next background step is due, while there is something to remove.
+    /// When the next background step is due, while there is something to remove or to search.
     pub(super) step_at_ms: Option<u64>,
+    /// A dequeue found so many blocked channels that it goes on in the next step, and all who wait with it.
+    pub(super) searching: bool,
 }
 
 /// A standing pause.

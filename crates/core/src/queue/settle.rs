@@ -73,6 +73,25 @@ impl Queues {
         });
     }
 
+    /// Goes on with a search that was cut short: for who waits longest first. Who did not want to wait is
+    /// answered when it is done.
+    pub(super) fn search(&mut self, queue: u32, limiter: &mut Limiter, cx: &mut Context) {
+        let waiters = self.queue_firsts(queue).into_iter().collect();
+        self.serve_in_turn(waiters, limiter, cx, |queues| queues.tries > 0);
+        if self.tries == 0 {
+            self.search_later(queue, cx);
+        }
+        if self.queue_row(queue).searching {
+            return;
+        }
+        let is_try =
+            |waiter: &WaiterId| self.consumers.by_key(waiter).is_some_and(|consumer| consumer.dequeue.wait_ms == 0);
+        let tries: BTreeSet<WaiterId> = self.state(queue).groups.waiters().filter(is_try).collect();
+        for waiter in tries {
+            self.end_wait(waiter, Ok(super::Outcome::Dequeued(vec![]).into()), cx);
+        }
+    }
+
     fn queue_firsts(&self, queue: u32) -> Vec<WaiterId> {
         self.queues_live.get(queue as usize).and_then(Option::as_ref).map_or_else(Vec::new, |live| live.groups.firsts())
     }

@@ -38,7 +38,8 @@ const DEQUEUE_BYTES: usize = 16 * 1024 * 1024;
 
 impl Queues {
     /// Takes up to `max_items` items; fewer, or none, when nothing more is eligible, or when those taken
-    /// already have as many bytes as one answer should.
+    /// already have as many bytes as one answer should, or when so many channels were blocked that the search
+    /// goes on later: the queue is then marked.
     pub(super) fn take(
         &mut self,
         queue: u32,
@@ -59,10 +60,15 @@ impl Queues {
         self.keep_tree(queue, &dequeue.order);
         while taken.len() < dequeue.max_items as usize && bytes < DEQUEUE_BYTES {
             let Some(channel) = self.pick(&picker) else { break };
+            if self.tries == 0 {
+                self.search_later(queue, cx);
+                break;
+            }
             picker.tries += 1;
             let counter = match self.claim(channel, limiter, cx) {
                 Ok(counter) => counter,
                 Err(parked) => {
+                    self.tries -= 1;
                     self.park(channel, parked, limiter);
                     continue;
                 }
@@ -82,6 +88,14 @@ impl Queues {
             self.move_cursor(&picker, cx);
         }
         taken
+    }
+
+    /// The search for something eligible goes on in the queue's next step.
+    pub(super) fn search_later(&mut self, queue: u32, cx: &mut Context) {
+        if !self.queue_row(queue).searching {
+            self.queue_mut(queue).searching = true;
+        }
+        self.schedule_step(queue, cx);
     }
 
     /// Makes the claim of the channel's head, or says what is in the way.

@@ -202,3 +202,26 @@ fn edits_are_guarded() {
     assert!(world.limiter.rule(&by_name("r")).is_none());
     assert_eq!(world.limiter.rule(&by_name("t")).unwrap().limit, Limit::Unlimited);
 }
+
+/// §8.12. A rule has so many overrides, and they go with it at once.
+#[test]
+fn a_rule_has_so_many_overrides() {
+    let mut world = World::default();
+    world.rule("r", pattern(&[("user", "*")]), 5);
+    for number in 0..crate::limits::OVERRIDES_PER_RULE {
+        world.override_("r", &number.to_string(), pattern(&[("user", &number.to_string())]), 1);
+    }
+    let one_more = CreateOverride {
+        rule: by_name("r"),
+        name: "more".into(),
+        key_values: pattern(&[("user", "more")]),
+        limit: Limit::At(1),
+    };
+    assert_eq!(world.run(Command::CreateOverride(one_more)), Err(Refusal::Limit(Error::TooMany)));
+    world.rule("other", pattern(&[("site", "*")]), 5);
+    world.override_("other", "one", pattern(&[("site", "a")]), 1);
+    world.try_increment(&counter(&[("user", "7")]), 1).unwrap();
+    world.delete_rule("r");
+    assert_eq!(world.limiter.catalogue.overrides.len(), 1, "another rule's");
+    world.try_increment(&counter(&[("user", "7")]), 9).unwrap();
+}
