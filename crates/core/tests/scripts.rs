@@ -14,3 +14,8 @@ fn limiter() {
 fn locker() {
     script::run_folder("locker", &mut script::locker::Vocabulary::default);
 }
+
+#[test]
+fn queue() {
+    script::run_folder("queue", &mut script::queue::Vocabulary::default);
+}

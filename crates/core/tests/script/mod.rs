@@ -12,6 +12,8 @@
 
 pub(crate) mod limiter;
 pub(crate) mod locker;
+pub(crate) mod queue;
+mod queue_text;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -112,11 +114,16 @@ fn run_block(block: &str, vocabulary: &mut impl Vocabulary, logged: &mut Logged)
     let mut output = Vec::new();
     let commands = || input.iter().filter(|line| !line.starts_with('#') && !line.is_empty());
     for line in commands() {
-        let words = Words::parse(line, &["shared", "any"]);
+        let words = Words::parse(line, &["shared", "any", "updatable"]);
         if words.verb == "pass" {
             logged.pass(words.text().parse().unwrap_or_else(|_| panic!("{line}: pass how many ms?")));
         } else {
-            output.extend(vocabulary.run(&words, logged).unwrap_or_else(|reason| panic!("{line}: {reason}")));
+            let told = vocabulary.run(&words, logged).unwrap_or_else(|reason| {
+                // While a script is being written the rest of it is worth seeing.
+                assert!(std::env::var_os("REWRITE").is_some(), "{line}: {reason}");
+                vec![format!("?? {reason}")]
+            });
+            output.extend(told);
         }
         output.extend(vocabulary.effects(logged).into_iter().map(|effect| format!("  {effect}")));
     }
