@@ -3,35 +3,74 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Longest single sleep. A wall clock may be set back or forward; looking at it at least this often
 /// bounds how late a deadline is noticed.
 const SLEEP_MAX_MS: u64 = 1_000;
 
+/// A clock this far behind the log is worth a warning: it is, or was, set wrong.
+const BEHIND_MS: u64 = 10_000;
+
 /// A future that ends when a clock reaches some time.
 pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// Wall clock, milliseconds since the Unix epoch. The machine never reads it; the proposer stamps it
-/// into batches and the timer waits for deadlines on it.
+/// Milliseconds since the Unix epoch. The machine never reads it; the proposer stamps it into batches and
+/// the timer waits for deadlines on it.
 pub trait Clock: Debug + Send + Sync + 'static {
     /// Now, ms since the Unix epoch.
     fn now_ms(&self) -> u64;
+
+    /// Goes on from `at_ms`, if that is ahead: what the log says it is already.
+    fn not_before(&self, at_ms: u64);
 
     /// Ends once [`Clock::now_ms`] is at or past `at_ms`.
     fn sleep_until(&self, at_ms: u64) -> Sleep<'_>;
 }
 
-/// The machine's own clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
+/// The computer's clock, where it can be trusted: it never goes back, and never stands still. A wall clock
+/// that was far ahead when the log was written, or is set back while this runs, would otherwise stop time
+/// until it has caught up, and with it every lease and every wait.
+#[derive(Debug, Default)]
+pub struct SystemClock {
+    /// When time was last taken from the wall clock or from the log, and what it was.
+    anchor: Mutex<Option<(Instant, u64)>>,
+}
+
+impl SystemClock {
+    /// `wall_ms`, or what has passed since the anchor if that is later.
+    fn at(&self, now: Instant, wall_ms: u64) -> u64 {
+        let mut anchor = self.anchor.lock();
+        if let Some((since, from_ms)) = *anchor {
+            let passed_ms = u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
+            let steady_ms = from_ms.saturating_add(passed_ms);
+            if wall_ms <= steady_ms {
+                return steady_ms;
+            }
+        }
+        *anchor = Some((now, wall_ms));
+        wall_ms
+    }
+}
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+        self.at(Instant::now(), u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn not_before(&self, at_ms: u64) {
+        let behind_ms = at_ms.saturating_sub(self.now_ms());
+        if behind_ms == 0 {
+            return;
+        }
+        if behind_ms > BEHIND_MS {
+            tracing::warn!(behind_ms, "this computer's clock is behind the time in the log, which goes on from there");
+        }
+        *self.anchor.lock() = Some((Instant::now(), at_ms));
     }
 
     fn sleep_until(&self, at_ms: u64) -> Sleep<'_> {
@@ -70,6 +109,9 @@ impl Clock for ManualClock {
     fn now_ms(&self) -> u64 {
         *self.now_ms.borrow()
     }
+
+    /// Left as it is: tests say what time it is.
+    fn not_before(&self, _at_ms: u64) {}
 
     fn sleep_until(&self, at_ms: u64) -> Sleep<'_> {
         let mut now_ms = self.now_ms.subscribe();
@@ -116,7 +158,42 @@ mod tests {
 
     #[tokio::test]
     async fn the_system_clock_does_not_wait_for_the_past() {
-        SystemClock.sleep_until(SystemClock.now_ms().saturating_sub(5)).await;
-        assert!(SystemClock.now_ms() > 1_700_000_000_000);
+        let clock = SystemClock::default();
+        clock.sleep_until(clock.now_ms().saturating_sub(5)).await;
+        assert!(clock.now_ms() > 1_700_000_000_000);
+    }
+
+    /// The log was once written with a clock ten years ahead.
+    #[test]
+    fn a_system_clock_behind_the_log_goes_on_from_there() {
+        let clock = SystemClock::default();
+        let ahead_ms = clock.now_ms() + 10 * 365 * 24 * 60 * 60 * 1000;
+        clock.not_before(ahead_ms);
+        let begun = Instant::now();
+        while clock.now_ms() < ahead_ms + 2 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "time stands still");
+            std::thread::yield_now();
+        }
+        clock.not_before(5);
+        assert!(clock.now_ms() >= ahead_ms + 2);
+    }
+
+    #[test]
+    fn a_wall_clock_set_back_does_not_stop_time_and_one_set_forward_is_followed() {
+        let clock = SystemClock::default();
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        assert_eq!(clock.at(after(0), 1000), 1000);
+        assert_eq!(clock.at(after(10), 1010), 1010);
+        // An hour back, as it were.
+        assert_eq!(clock.at(after(20), 3), 1020);
+        assert_eq!(clock.at(after(500), 483), 1500);
+        // Asked often, nothing is lost to rounding.
+        for micros in 500_000..503_000 {
+            clock.at(start + Duration::from_micros(micros), 483);
+        }
+        assert_eq!(clock.at(after(503), 486), 1503);
+        assert_eq!(clock.at(after(504), 5000), 5000);
+        assert_eq!(clock.at(after(506), 4000), 5002);
     }
 }

@@ -69,7 +69,7 @@ impl Config {
             snapshot_log_bytes: 128 * 1024 * 1024,
             snapshot_commands: 1_000_000,
             snapshot_chunk_bytes: 64 * 1024,
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),
             log: willow_storage::log::Options::default(),
             snapshots: SnapshotOptions { min_free_bytes: SNAPSHOT_MIN_FREE_BYTES, ..SnapshotOptions::default() },

@@ -102,7 +102,7 @@ pub enum StartError {
     #[error("cannot open the data directory: {0}")]
     Storage(String),
     /// A record of the log or of a snapshot does not decode.
-    #[error("the data directory holds a record that cannot be read: {0}")]
+    #[error("the data directory holds a record that cannot be read")]
     Record(#[from] crate::RecordError),
     /// The log begins after what the newest snapshot covers.
     #[error(
@@ -114,6 +114,12 @@ pub enum StartError {
         /// Last entry in the snapshot.
         snapshot: Option<u64>,
     },
+    /// There is a snapshot, but no log: it held what was acknowledged since.
+    #[error(
+        "there are snapshots but no log: what was acknowledged since the newest one is gone; put the log directory \
+         back, or start on an empty data directory"
+    )]
+    LogGone,
     /// The newest snapshot cannot be read.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

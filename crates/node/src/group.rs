@@ -290,6 +290,9 @@ fn open(config: Config, replica: Arc<Replica>) -> impl FnOnce() -> Result<(Log, 
         let opened = Log::open(Arc::clone(&config.vfs), &config.data_dir.join("log"), config.log.clone());
         let (log, recovered) = opened.map_err(|error| StartError::Storage(error.to_string()))?;
         tracing::info!(?recovered, "the log is open");
+        if recovered.created && snapshots.latest().is_some() {
+            return Err(StartError::LogGone);
+        }
         check_no_gap(&log, snapshots.latest().as_ref())?;
         Ok((log, Arc::new(snapshots)))
     }

@@ -48,6 +48,7 @@ impl Proposer {
     pub(crate) fn not_before(&self, time_ms: u64) {
         let mut last_ms = self.last_ms.lock();
         *last_ms = (*last_ms).max(time_ms);
+        self.clock.not_before(time_ms);
     }
 
     /// Queues a caller's command, or says why not.
@@ -191,6 +192,8 @@ mod tests {
         fn now_ms(&self) -> u64 {
             self.0.load(Ordering::Relaxed)
         }
+
+        fn not_before(&self, _at_ms: u64) {}
 
         fn sleep_until(&self, _at_ms: u64) -> Sleep<'_> {
             Box::pin(std::future::pending())

@@ -34,6 +34,24 @@ async fn a_data_directory_belongs_to_one_node() {
     assert!(matches!(second, Err(StartError::Storage(_))), "{second:?}");
 }
 
+/// Not a fresh start: revisions would go back, and what was acknowledged would be gone without a word.
+#[tokio::test]
+async fn snapshots_without_their_log_are_not_opened() {
+    let world = World::new(1);
+    let node = world.start().await;
+    put_range(&node, 0, 5).await;
+    node.snapshot().await.unwrap();
+    put_range(&node, 5, 10).await;
+    node.shutdown().await;
+    drop(node);
+    let log = world.config().data_dir.join("log");
+    for path in world.vfs.paths().into_iter().filter(|path| path.starts_with(&log)) {
+        world.vfs.lose(&path);
+    }
+    let started = willow_node::Node::start(world.config()).await;
+    assert!(matches!(started, Err(StartError::LogGone)), "{started:?}");
+}
+
 /// The power goes at each operation of the disk in turn.
 #[tokio::test]
 async fn a_crash_at_any_moment_loses_nothing_answered() {
