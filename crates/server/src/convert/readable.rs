@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn what_common_parsers_read_is_readable() {
-        let good = ["null", "-0", "1e308", "[1, {\"a\": [true, \"\\ud83d\\ude00é\"]}]", "123456789012345678901234567890"];
+        let good =
+            ["null", "-0", "1e308", "[1, {\"a\": [true, \"\\ud83d\\ude00é\"]}]", "123456789012345678901234567890"];
         for text in good {
             assert!(check(text).is_ok(), "{text}");
         }

@@ -153,10 +153,7 @@ mod tests {
         let cases: [(&[u8], &str); 6] = [
             (b"[]", "invalid type: sequence, expected an object at "),
             (b"{\"locks\": [5]}", "invalid type: integer `5`, expected an object at "),
-            (
-                b"{\"permits\": -1}",
-                "invalid value: integer `-1`, expected an integer of at least 0, not too large at ",
-            ),
+            (b"{\"permits\": -1}", "invalid value: integer `-1`, expected an integer of at least 0, not too large at "),
             (b"{\"owner\": 1}", "invalid type: integer `1`, expected a string at "),
             (b"{\"mode\": 7}", "a value of another type belongs here (expected value at "),
             (b"{\"owner\": \"\\ud800\"}", "unexpected end of hex escape at "),
