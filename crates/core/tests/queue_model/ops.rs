@@ -2,12 +2,25 @@
 
 use proptest::prelude::*;
 
-use super::{BRANCHES, Channel, ORDERS, QUERIES, RULES, SYSTEMS};
+use super::{BRANCHES, Channel, KEYS, ORDERS, QUERIES, RULES, SYSTEMS};
+
+/// An item to add.
+#[derive(Clone, Debug)]
+pub(crate) struct New {
+    pub(crate) channel: Channel,
+    pub(crate) updatable: bool,
+    pub(crate) priority: i32,
+    pub(crate) weight: u32,
+    pub(crate) delay_ms: u64,
+    pub(crate) expires_in_ms: Option<u64>,
+    /// Its idempotency key.
+    pub(crate) key: Option<usize>,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Enqueue { channel: Channel, updatable: bool, priority: i32, weight: u32, delay_ms: u64, expires_in_ms: Option<u64> },
-    Dequeue { query: usize, tolerant: bool, order: usize, max_items: u32, wait_ms: u64 },
+    Enqueue(New),
+    Dequeue { query: usize, tolerant: bool, order: usize, max_items: u32, wait_ms: u64, repeated: bool },
     Ack(usize),
     Nack { delivery: usize, delay_ms: Option<u64>, front: bool },
     Release(usize),
@@ -27,16 +40,18 @@ pub(crate) enum Op {
 pub(crate) fn op() -> impl Strategy<Value = Op> {
     let channel = || (0..BRANCHES.len(), 0..SYSTEMS.len());
     let expiry = prop::option::weighted(0.1, 100u64..3000);
+    let key = prop::option::weighted(0.1, 0..KEYS);
+    let wait = prop_oneof![Just(0), 1u64..2500];
     let delay = prop_oneof![4 => Just(0), 1 => 1u64..1500];
     prop_oneof![
-        10 => (channel(), prop::bool::weighted(0.4), -1..2, 1u32..3, delay, expiry).prop_map(
-            |(channel, updatable, priority, weight, delay_ms, expires_in_ms)| Op::Enqueue {
-                channel, updatable, priority, weight, delay_ms, expires_in_ms
-            }
+        10 => (channel(), prop::bool::weighted(0.4), -1..2, 1u32..3, delay, expiry, key).prop_map(
+            |(channel, updatable, priority, weight, delay_ms, expires_in_ms, key)| Op::Enqueue(New {
+                channel, updatable, priority, weight, delay_ms, expires_in_ms, key
+            })
         ),
-        10 => (0..QUERIES.len(), any::<bool>(), 0..ORDERS, 1u32..3, prop_oneof![Just(0), 1u64..2500]).prop_map(
-            |(query, tolerant, order, max_items, wait_ms)| Op::Dequeue {
-                query, tolerant, order, max_items, wait_ms
+        10 => (0..QUERIES.len(), any::<bool>(), 0..ORDERS, 1u32..3, wait, prop::bool::weighted(0.2)).prop_map(
+            |(query, tolerant, order, max_items, wait_ms, repeated)| Op::Dequeue {
+                query, tolerant, order, max_items, wait_ms, repeated
             }
         ),
         6 => (0usize..8).prop_map(Op::Ack),
