@@ -233,6 +233,5 @@ impl Wake for Wakes {
     }
 }
 
-
 #[cfg(test)]
 mod tests;
