@@ -17,32 +17,40 @@ pub(super) fn complete(document: &mut Value) {
     });
 }
 
-/// Most validators do not know these formats, and none that JSON numbers above 2^53 need an exact bound.
+/// Most validators do not know the formats, and JSON numbers above 2^53 need an exact bound.
 fn bound(schema: &mut Map<String, Value>) {
-    let (least, most): (i64, u64) = match schema.get("format").and_then(Value::as_str) {
-        Some("int8") => (i8::MIN.into(), i8::MAX.unsigned_abs().into()),
-        Some("int16") => (i16::MIN.into(), i16::MAX.unsigned_abs().into()),
-        Some("int32") => (i32::MIN.into(), i32::MAX.unsigned_abs().into()),
-        Some("int64") => (i64::MIN, i64::MAX.unsigned_abs()),
-        Some("uint8") => (0, u8::MAX.into()),
-        Some("uint16") => (0, u16::MAX.into()),
-        Some("uint32") => (0, u32::MAX.into()),
-        Some("uint64") => (0, u64::MAX),
-        _ => return exact(schema),
-    };
-    schema.entry("minimum").or_insert_with(|| json!(least));
-    schema.entry("maximum").or_insert_with(|| json!(most));
-    exact(schema);
-}
-
-/// The macro's bounds are floats, and `u64::MAX` is none.
-fn exact(schema: &mut Map<String, Value>) {
+    if let Some(Value::String(format)) = schema.get_mut("format")
+        && let Some(width) = format.strip_prefix("u-int")
+    {
+        // The macro writes `u-int64`; the format registry of OpenAPI has `uint64`.
+        *format = format!("uint{width}");
+    }
+    if let Some((least, most)) = schema.get("format").and_then(Value::as_str).and_then(range) {
+        schema.entry("minimum").or_insert(least);
+        schema.entry("maximum").or_insert(most);
+    }
+    // The macro's bounds are floats, and `u64::MAX` is none.
     if let Some(maximum) = schema.get_mut("maximum")
         && maximum.is_f64()
         && maximum.as_f64() == Some(u64::MAX as f64)
     {
         *maximum = json!(u64::MAX);
     }
+}
+
+/// The least and the largest number of a format.
+fn range(format: &str) -> Option<(Value, Value)> {
+    Some(match format {
+        "int8" => (json!(i8::MIN), json!(i8::MAX)),
+        "int16" => (json!(i16::MIN), json!(i16::MAX)),
+        "int32" => (json!(i32::MIN), json!(i32::MAX)),
+        "int64" => (json!(i64::MIN), json!(i64::MAX)),
+        "uint8" => (json!(0), json!(u8::MAX)),
+        "uint16" => (json!(0), json!(u16::MAX)),
+        "uint32" => (json!(0), json!(u32::MAX)),
+        "uint64" => (json!(0), json!(u64::MAX)),
+        _ => return None,
+    })
 }
 
 fn nullable(schema: &mut Map<String, Value>) {
@@ -67,7 +75,7 @@ mod tests {
     #[test]
     fn integers_have_the_bounds_of_their_width_unless_narrower_ones_are_there() {
         check(
-            json!({"type": "integer", "format": "uint64", "minimum": 0}),
+            json!({"type": "integer", "format": "u-int64", "minimum": 0}),
             &json!({"type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX}),
         );
         check(
