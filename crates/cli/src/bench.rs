@@ -114,7 +114,7 @@ pub(crate) async fn run(
             server::log(LogFormat::Text, "error");
             let own = Embedded::start("willow-bench-").await?;
             eprintln!(
-                "no --server is given: measuring one in this process, with its data in {} until the end",
+                "no --server given: measuring one in this process, its data in {} until the end",
                 own.data_dir().display()
             );
             (own.url().to_owned(), Some(own))

@@ -26,6 +26,9 @@ use willow_client::{Client, Options};
 use failure::Failure;
 use output::{Format, Output};
 
+/// Heading in the help of the options that every command has and only calls of a server use.
+const CALLS: &str = "Options of calls";
+
 /// Where a server listens unless told otherwise.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7070";
 
@@ -38,13 +41,13 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:7070";
 )]
 struct Args {
     /// The server to talk to [default: http://127.0.0.1:7070; `bench` starts its own]
-    #[arg(long, global = true, env = "WILLOW_SERVER")]
+    #[arg(long, global = true, help_heading = CALLS, env = "WILLOW_SERVER")]
     server: Option<String>,
     /// Form of the answer on stdout
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(long, short, global = true, help_heading = CALLS, value_enum, default_value_t = Format::Table)]
     output: Format,
     /// How long a call may take beyond what it waits for
-    #[arg(long, global = true, value_parser = args::duration, default_value = "30s")]
+    #[arg(long, global = true, help_heading = CALLS, value_parser = args::duration, default_value = "30s")]
     timeout: Duration,
     #[command(subcommand)]
     command: Command,

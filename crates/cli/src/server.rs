@@ -33,10 +33,11 @@ pub(crate) struct Arguments {
 
 /// All settings with their defaults, for `--help`.
 fn settings() -> String {
-    let mut text = "Settings, as environment variables; the TOML file of --config names them in small letters without \
-                    WILLOW_SERVER_. A flag goes before the environment, that before the file. docs/cli.md explains \
+    let mut text =
+        "Settings, as environment variables. The TOML file of --config names them in small letters, without\n\
+                    WILLOW_SERVER_. A flag goes before the environment, that before the file. docs/cli.md explains\n\
                     each.\n\n"
-        .to_owned();
+            .to_owned();
     for (name, default) in defaults() {
         text += &format!("  {PREFIX}{:<27} [default: {default}]\n", name.to_uppercase());
     }
