@@ -7,7 +7,7 @@ use willow_model::{Id, Revision};
 use willow_query::{Index, Pick, Query, Run};
 
 use crate::{
-    Context,
+    Context, limits,
     machine::Collection,
     table::{Row, Table},
 };
@@ -65,9 +65,6 @@ pub(crate) fn next_after(index: &Index, query: &Query, after: Option<Id>) -> Res
     Ok(page.next_cursor)
 }
 
-/// Cursors kept at once in one machine; those used longest ago leave first.
-const CURSORS: usize = 100_000;
-
 /// Where a cursor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stop {
@@ -123,7 +120,7 @@ impl Cursors {
             self.by_use.insert((used, slot));
             return;
         }
-        if self.rows.len() >= CURSORS
+        if self.rows.len() >= limits::CURSORS
             && let Some((_, oldest)) = self.by_use.pop_first()
         {
             self.rows.remove(oldest);
