@@ -71,7 +71,7 @@ impl Queues {
                 places.sort_unstable();
                 let place = last.map(|last| (last.id, last.place.map_or(super::PAST, last_at)));
                 let next = places.iter().find(|next| place.is_none_or(|place| **next > place));
-                next.or(places.first()).map(|(_, entry)| *entry)
+                next.or_else(|| places.first()).map(|(_, entry)| *entry)
             }
             None => self.next_in_order(selection, last),
         }?;
