@@ -4,7 +4,6 @@
 mod load;
 #[cfg(feature = "peers")]
 mod peers;
-mod process;
 mod restart;
 mod willow;
 

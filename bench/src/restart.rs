@@ -12,15 +12,16 @@ use willow_api::{
     lock::{AcquireRequest, CreateSessionRequest, LockSpec},
 };
 use willow_client::Client;
+use willow_harness::Server;
 
-use crate::{process::Server, willow};
+use crate::willow;
 
 /// Calls under way at once while filling.
 const FILLERS: u64 = 128;
 
 /// Fills a server with counters, kills it, and times the way back to the first answer.
 pub(crate) async fn run(program: &str, counters: u64) -> anyhow::Result<()> {
-    let mut server = willow::start(program)?;
+    let mut server = Server::willow(program)?;
     fill(&server, counters, "counters", |client, index| async move {
         let key_values = willow::key_values(&counter(index))?.into();
         client.counters().set(&SetCounterRequest { key_values, amount: 1, request_id: None }).await?;
@@ -29,7 +30,7 @@ pub(crate) async fn run(program: &str, counters: u64) -> anyhow::Result<()> {
     .await?;
     let resident = server.resident_bytes()?;
     let began = Instant::now();
-    willow::restart(&mut server, program)?;
+    server.restart()?;
     let client = willow::client(&server)?;
     // The port opens before the log is replayed or after: what counts is the first right answer.
     let query = "count limit 1".parse::<willow_query::Query>()?;
@@ -59,7 +60,7 @@ pub(crate) async fn memory(program: &str, count: u64) -> anyhow::Result<()> {
     let mut table = Table::new();
     table.set_header(["row", "count", "bytes each (resident)"]);
     for kind in ["lock", "counter of three pairs", "waiting item"] {
-        let server = willow::start(program)?;
+        let server = Server::willow(program)?;
         willow::create_queue(&server).await?;
         let before = server.resident_bytes()?;
         match kind {

@@ -5,8 +5,9 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream},
     net::TcpStream,
 };
+use willow_harness::Server;
 
-use crate::{load::Client, process::Server};
+use crate::load::Client;
 
 pub(crate) fn start() -> anyhow::Result<Server> {
     Server::start("beanstalkd", |dir, address| {
@@ -29,7 +30,7 @@ pub(crate) struct Tube {
 
 impl Tube {
     pub(crate) async fn connect(server: &Server, index: usize, payload: &str) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(server.address).await?;
+        let stream = TcpStream::connect(server.address()).await?;
         stream.set_nodelay(true)?;
         let mut tube = Self { stream: BufStream::new(stream), payload: payload.into() };
         tube.call(&format!("use t{index}\r\n"), "USING").await?;

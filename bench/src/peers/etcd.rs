@@ -2,10 +2,9 @@
 
 use etcd_client::{Client as Connection, LockOptions};
 
-use crate::{
-    load::Client,
-    process::{Server, free_address},
-};
+use willow_harness::{Server, free_address};
+
+use crate::load::Client;
 
 pub(crate) fn start() -> anyhow::Result<Server> {
     Server::start("etcd", |dir, address| {
@@ -37,7 +36,7 @@ pub(crate) struct Locks {
 
 impl Locks {
     pub(crate) async fn connect(server: &Server, index: usize) -> anyhow::Result<Self> {
-        let mut connection = Connection::connect([server.address.to_string()], None).await?;
+        let mut connection = Connection::connect([server.address().to_string()], None).await?;
         let lease = connection.lease_grant(600, None).await?.id();
         Ok(Self { connection, lease, name: format!("bench/{index}") })
     }

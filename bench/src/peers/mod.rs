@@ -6,10 +6,11 @@ mod redis;
 mod willow;
 
 use comfy_table::{CellAlignment, Table};
+use willow_harness::Server;
 
 use crate::{
     load::{self, Client, Report, Span},
-    willow::{create_queue, start},
+    willow::create_queue,
 };
 
 /// 100 bytes, for every queue.
@@ -56,7 +57,7 @@ async fn locks(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<Ro
     let connect = async |index| redis::Locks::connect(&server, index).await;
     let redis = measure(LOCK, "redis (always)", count, span, connect).await?;
     drop(server);
-    let server = start(program)?;
+    let server = Server::willow(program)?;
     let connect = async |index| willow::Locks::connect(&server, index).await;
     Ok(vec![etcd, redis, measure(LOCK, WILLOW, count, span, connect).await?])
 }
@@ -70,14 +71,14 @@ async fn queues(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<R
     let connect = async |index| beanstalkd::Tube::connect(&server, index, PAYLOAD).await;
     let beanstalkd = measure(QUEUE, "beanstalkd (-f0)", count, span, connect).await?;
     drop(server);
-    let server = start(program)?;
+    let server = Server::willow(program)?;
     create_queue(&server).await?;
     let connect = async |index| willow::Queue::connect(&server, index, PAYLOAD).await;
     Ok(vec![redis, beanstalkd, measure(QUEUE, WILLOW, count, span, connect).await?])
 }
 
 async fn limits(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<Row>> {
-    let server = start(program)?;
+    let server = Server::willow(program)?;
     let connect = async |index| willow::Counters::connect(&server, index).await;
     let without = measure(LIMIT, "willow, no rules", count, span, connect).await?;
     willow::create_rules(&server, 100, 100).await?;
@@ -85,7 +86,7 @@ async fn limits(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<R
 }
 
 async fn batches(program: &str, count: usize, span: Span) -> anyhow::Result<Row> {
-    let server = start(program)?;
+    let server = Server::willow(program)?;
     create_queue(&server).await?;
     let connect = async |index| willow::Batches::connect(&server, index, PAYLOAD).await;
     // A few clients fill both cores already; more would only wait.

@@ -7,8 +7,9 @@ use redis::{
     aio::MultiplexedConnection,
     streams::{StreamReadOptions, StreamReadReply},
 };
+use willow_harness::Server;
 
-use crate::{load::Client, process::Server};
+use crate::load::Client;
 
 pub(crate) fn start() -> anyhow::Result<Server> {
     Server::start("redis-server", |dir, address| {
@@ -31,7 +32,7 @@ pub(crate) fn start() -> anyhow::Result<Server> {
 }
 
 async fn connect(server: &Server) -> anyhow::Result<MultiplexedConnection> {
-    let client = redis::Client::open(format!("redis://{}/", server.address))?;
+    let client = redis::Client::open(format!("redis://{}/", server.address()))?;
     Ok(client.get_multiplexed_async_connection().await?)
 }
 

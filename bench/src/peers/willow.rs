@@ -8,11 +8,11 @@ use willow_api::{
     page::QueryInput,
 };
 use willow_client::Client as Willow;
+use willow_harness::Server;
 use willow_model::{KeyValues, Origin};
 
 use crate::{
     load::Client,
-    process::Server,
     willow::{QUEUE, client, key_values},
 };
 

@@ -177,7 +177,10 @@ fn spawn(program: &Path, arguments: &[String], dir: &Path) -> anyhow::Result<Chi
 }
 
 /// A free loopback address: bound, looked at, and let go.
-fn free_address() -> anyhow::Result<SocketAddr> {
+///
+/// # Errors
+/// When the system has none.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
