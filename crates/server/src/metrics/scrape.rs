@@ -88,8 +88,8 @@ impl Collector for Moment {
         out.counter("node_commands", "Commands applied", stats.commands)?;
         out.histogram("node_batch_commands", "Commands of each batch", None, &stats.batch_commands, 1.0)?;
         let seconds = Some(&Unit::Seconds);
-        out.histogram("node_durable", "From proposing a batch until it was on disk", seconds, &stats.durable_us, 1e-6)?;
-        out.histogram("node_apply", "From being on disk until a batch was answered", seconds, &stats.apply_us, 1e-6)?;
+        out.histogram("node_durable", "From proposing a batch until it was on disk", seconds, &stats.durable_us, 1e6)?;
+        out.histogram("node_apply", "From being on disk until a batch was answered", seconds, &stats.apply_us, 1e6)?;
         out.gauge("node_queue_depth", "Commands waiting to be proposed", stats.queue_depth)?;
         out.gauge("node_waiters", "Callers waiting for a wait to end", stats.waiters)?;
         out.counter("node_overloaded", "Proposals refused, too many being queued", stats.overloaded)?;
@@ -122,12 +122,13 @@ impl Out<'_, '_> {
         ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 
-    /// `scale` turns what was observed into the unit.
-    fn histogram(&mut self, name: &str, help: &str, unit: Option<&Unit>, from: &Histogram, scale: f64) -> fmt::Result {
-        let bounds = from.bounds.iter().map(|bound| *bound as f64 * scale).chain([f64::INFINITY]);
+    /// What was observed comes in parts, so many to a unit. They are divided, not multiplied by a fraction: the
+    /// bound 50 µs is then written as 0.00005, not 0.000049999999999999999.
+    fn histogram(&mut self, name: &str, help: &str, unit: Option<&Unit>, from: &Histogram, parts: f64) -> fmt::Result {
+        let bounds = from.bounds.iter().map(|bound| *bound as f64 / parts).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(from.buckets.iter().copied()).collect();
         let mut encoder: MetricEncoder<'_> = self.0.encode_descriptor(name, help, unit, MetricType::Histogram)?;
-        encoder.encode_histogram::<NoLabelSet>(from.sum as f64 * scale, from.count(), &buckets, None)
+        encoder.encode_histogram::<NoLabelSet>(from.sum as f64 / parts, from.count(), &buckets, None)
     }
 
     fn states(&mut self, name: &str, help: &str, by_state: &[(&str, u64)]) -> fmt::Result {

@@ -53,7 +53,7 @@ async fn metrics_have_routes_and_no_keys_of_users() {
     let line = r#"willow_http_requests_total{route="/v1/limiter/rules/{rule}",method="GET",status="404"} 1"#;
     assert!(text.contains(line), "{text}");
     assert!(text.contains(r#"route="unmatched",method="GET",status="404"} 1"#), "{text}");
-    assert!(text.contains("willow_node_durable_seconds_bucket"), "{text}");
+    assert!(text.contains(r#"willow_node_durable_seconds_bucket{le="0.00005"}"#), "{text}");
     assert!(text.contains(r#"willow_queue_items{state="waiting"} 0"#), "{text}");
     assert!(!text.contains("secret"), "{text}");
     assert!(text.ends_with("# EOF\n"));
