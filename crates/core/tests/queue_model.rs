@@ -228,7 +228,7 @@ impl Run {
             2 => fitting.iter().min_by_key(|item| (self.delivered.get(&item.channel).copied(), item.sequence)),
             ROUND_ROBIN => {
                 let ahead = fitting.iter().filter(|item| self.cursor.is_none_or(|cursor| id(item) > cursor));
-                ahead.min_by_key(id).or(fitting.iter().min_by_key(id))
+                ahead.min_by_key(id).or_else(|| fitting.iter().min_by_key(id))
             }
             RANDOM => fitting.first(),
             _ => fitting.iter().min_by_key(|item| (BRANCHES[item.channel.0], id(item))),

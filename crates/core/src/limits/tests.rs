@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use willow_model::{Id, KeyValues, Origin};
+use willow_model::{Id, KeyValues, Kind, Origin};
 use willow_query::{Pick, Query};
 
 use super::*;
@@ -303,6 +303,40 @@ fn so_many_cursors_of_lookups() {
     assert_eq!(next(&mut world, "kept"), ids[2], "used since");
     assert_eq!(next(&mut world, "old"), ids[0], "had left");
     assert_eq!(next(&mut world, "2"), ids[0], "left for it");
+    assert_eq!(next(&mut world, "kept"), ids[0], "once round");
+}
+
+#[test]
+fn so_many_cursors_of_dequeues() {
+    let mut world = World::default();
+    world.queue();
+    for job in ["a", "b", "c"] {
+        world.apply(enqueue(&format!("job={job}"), None)).unwrap();
+    }
+    // Handed back at once, so that the cursors alone tell what comes.
+    let next = |world: &mut World, cursor: &str| {
+        let delivered = match world.apply(dequeue(Order::RoundRobin { cursor: cursor.into() }, 0)) {
+            Ok(Outcome::Queue(queue::Outcome::Dequeued(taken))) => taken[0].clone(),
+            other => panic!("{other:?}"),
+        };
+        let delivery = queue::Delivered { item: delivered.item, token: delivered.token };
+        let release = queue::Release { queue: named("q"), delivered: delivery };
+        world.apply(queue::Command::Release(release).into()).unwrap();
+        delivered.channel
+    };
+    let queue = Id::derive(Kind::Queue, None, b"q");
+    let mut ids = ["job=a", "job=b", "job=c"].map(|job| Id::derive(Kind::Channel, Some(queue), kv(job).as_bytes()));
+    ids.sort_unstable();
+    assert_eq!(next(&mut world, "old"), ids[0]);
+    assert_eq!(next(&mut world, "kept"), ids[0]);
+    for number in 2..CURSORS {
+        next(&mut world, &number.to_string());
+    }
+    assert_eq!(next(&mut world, "kept"), ids[1], "all fit");
+    world.restart();
+    assert_eq!(next(&mut world, "new"), ids[0]);
+    assert_eq!(next(&mut world, "kept"), ids[2], "used since");
+    assert_eq!(next(&mut world, "old"), ids[0], "had left");
     assert_eq!(next(&mut world, "kept"), ids[0], "once round");
 }
 

@@ -15,10 +15,7 @@ use super::{
     pool::{Rank, Sort},
     rows::{Cursor, Item, Parked, State},
 };
-use crate::{Context, limiter::Limiter};
-
-/// Named cursors of round-robin orders; those used longest ago leave first.
-const CURSORS: usize = 100_000;
+use crate::{Context, limiter::Limiter, limits};
 
 /// One dequeue under way.
 #[derive(Debug)]
@@ -197,7 +194,7 @@ impl Queues {
             self.cursors_by_use.insert((used, slot));
             return;
         }
-        if self.cursors.len() >= CURSORS
+        if self.cursors.len() >= limits::CURSORS
             && let Some((_, oldest)) = self.cursors_by_use.pop_first()
         {
             self.cursors.remove(oldest);
