@@ -48,9 +48,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         });
         server.run(shutdown).await;
         filled.abort();
-        if let Some(folder) = temporary {
-            folder.close()?;
-            eprintln!("stopped; its data is gone");
+        match temporary {
+            Some(folder) => {
+                folder.close()?;
+                eprintln!("stopped; its data is gone");
+            }
+            None => eprintln!("stopped; its data is kept"),
         }
         Ok(())
     })
