@@ -29,7 +29,13 @@ const LEASE_MS: u64 = 1000;
 const BACKOFF_MS: u64 = 300;
 const BRANCHES: [&str; 3] = ["main", "dev", "fix"];
 const SYSTEMS: [&str; 2] = ["linux", "mac"];
-const QUERIES: [&str; 4] = ["", "os = \"linux\"", "branch = \"main\" or os = \"mac\"", "branch in [\"dev\", \"fix\"]"];
+const QUERIES: [&str; 5] = [
+    "",
+    "os = \"linux\"",
+    "branch = \"main\" or os = \"mac\"",
+    "branch in [\"dev\", \"fix\"]",
+    "os = \"linux\" and branch != \"main\"",
+];
 
 /// Oldest, priority, longest idle, round robin, random, by branch.
 const ORDERS: usize = 6;
@@ -128,7 +134,8 @@ fn holds(index: usize, (branch, os): Channel) -> bool {
         0 => true,
         1 => os == "linux",
         2 => branch == "main" || os == "mac",
-        _ => branch != "main",
+        3 => branch != "main",
+        _ => os == "linux" && branch != "main",
     }
 }
 
