@@ -4,10 +4,13 @@
 #![expect(clippy::disallowed_types, reason = "a benchmark reads the clock and its memory")]
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark talks and may fail")]
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use willow_core::{
-    Batch, Command, Envelope, Machine, Outcome,
+    Applied, Batch, Command, Effect, Envelope, Machine, Outcome,
     limiter::{self, CreateRule, Limit, RuleMode, Selector},
     queue::{
         self, Ack, Backoff, CreateQueue, Delivered, Delivery, Dequeue, Enqueue, ItemOptions, NewItem, Order, Position,
@@ -25,6 +28,7 @@ fn main() {
     plain();
     batches(million);
     parked(million);
+    behind_others(million);
     few_eligible(million);
     thousand_waiting();
     orders(million / 10);
@@ -55,10 +59,15 @@ impl Bench {
     }
 
     fn apply(&mut self, command: Command) -> Outcome {
-        self.entropy = self.entropy.wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645).wrapping_add(1);
-        let envelope = Envelope { request_id: None, entropy: self.entropy, command };
-        let mut applied = self.machine.apply(Batch { time_ms: self.time_ms, envelopes: vec![envelope] });
+        let mut applied = self.batch(Some(command));
         applied.replies.pop().unwrap().unwrap()
+    }
+
+    fn batch(&mut self, command: Option<Command>) -> Applied {
+        self.entropy = self.entropy.wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645).wrapping_add(1);
+        let envelope = |command| Envelope { request_id: None, entropy: self.entropy, command };
+        let envelopes = command.into_iter().map(envelope).collect();
+        self.machine.apply(Batch { time_ms: self.time_ms, envelopes })
     }
 
     fn queue(&mut self, command: queue::Command) -> Outcome {
@@ -79,6 +88,30 @@ impl Bench {
         match self.queue(queue::Command::Dequeue(dequeue)) {
             Outcome::Queue(queue::Outcome::Dequeued(deliveries)) => deliveries,
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// A dequeue that may go on in background steps: what it brings in the end, and the longest step.
+    fn dequeue_in_steps(&mut self, dequeue: Dequeue) -> (Vec<Delivery>, Duration) {
+        let mut longest = Duration::ZERO;
+        let mut command = Some(Command::Queue(queue::Command::Dequeue(dequeue)));
+        loop {
+            let begin = Instant::now();
+            let Applied { replies, effects } = self.batch(command.take());
+            longest = longest.max(begin.elapsed());
+            let resolved = effects.into_iter().filter_map(|effect| match effect {
+                Effect::Resolve { reply, .. } => Some(reply),
+                Effect::Audit(_) => None,
+            });
+            let answers = replies.into_iter().chain(resolved);
+            let dequeued = answers.filter_map(|answer| match answer.unwrap() {
+                Outcome::Queue(queue::Outcome::Dequeued(deliveries)) => Some(deliveries),
+                _ => None,
+            });
+            if let Some(deliveries) = dequeued.last() {
+                return (deliveries, longest);
+            }
+            self.time_ms = self.machine.next_deadline_ms().unwrap();
         }
     }
 
@@ -241,10 +274,15 @@ fn parked(count: usize) {
         bench.enqueue((0..1000).map(|at| build(batch * 1000 + at)).collect());
     }
     let mut running = bench.dequeue(dequeue("", Order::Oldest));
-    // The first dequeue tries all of them once and parks them.
+    // The first dequeue tries all of them once and parks them, so many at a time. No lease may end meanwhile.
     let begin = Instant::now();
-    assert!(bench.dequeue(dequeue("", Order::Oldest)).is_empty());
-    println!("{count} channels parked under one full bucket: {:.2} s, once", begin.elapsed().as_secs_f64());
+    let (none, longest) = bench.dequeue_in_steps(dequeue("", Order::Oldest));
+    assert!(none.is_empty());
+    println!(
+        "{count} channels parked under one full bucket: {:.2} s, once; longest step {:.0} ms",
+        begin.elapsed().as_secs_f64(),
+        longest.as_secs_f64() * 1000.0
+    );
     let (mut acks, mut dequeues, mut denied) = (Times::default(), Times::default(), Times::default());
     for _ in 0..ROUNDS {
         acks.take(|| bench.ack(&running));
@@ -262,6 +300,41 @@ fn parked(count: usize) {
         assert_eq!(running.len(), 1);
     }
     other.show("    dequeue of another than the oldest parked");
+}
+
+/// Channels of one kind whose consumers are slow stand in front of as many of another.
+fn behind_others(count: usize) {
+    let kinds = |kind: usize| format!("os = \"linux\" and repo != \"r{}\"", kind * 2 + 1);
+    type Query<'a> = (&'static str, &'a dyn Fn(usize) -> String);
+    let queries: [Query<'_>; 4] = [
+        ("os", &|_| "os = \"linux\"".to_owned()),
+        ("os and a range", &|_| "os = \"linux\" and repo >= \"r3\"".to_owned()),
+        ("32 queries in turn", &|at| kinds(at % 32)),
+        ("64 queries in turn", &|at| kinds(at % 64)),
+    ];
+    let mut bench = Bench::new();
+    for batch in 0..count / 1000 {
+        let other = if batch < count / 2000 { 1 } else { 0 };
+        bench.enqueue((0..1000).map(|at| build((batch * 1000 + at) * 2 + other)).collect());
+    }
+    bench.dequeue(dequeue("", Order::Oldest));
+    println!("{} channels for mac in front of as many for linux", count / 2);
+    for (name, query) in queries {
+        let (mut enqueues, mut dequeues, mut acks) = (Times::default(), Times::default(), Times::default());
+        let begin = Instant::now();
+        bench.dequeue(dequeue(&query(0), Order::Oldest));
+        println!("    first dequeue by {name}: {:.0} us", begin.elapsed().as_secs_f64() * 1e6);
+        for at in 0..2_000 {
+            let items = vec![build(count * 4 + at)];
+            enqueues.take(|| bench.enqueue(items));
+            let wanted = dequeue(&query(at), Order::Oldest);
+            let taken = dequeues.take(|| bench.dequeue(wanted));
+            acks.take(|| bench.ack(&taken));
+        }
+        enqueues.show("    enqueue");
+        dequeues.show(&format!("    dequeue by {name}"));
+        acks.show("    ack");
+    }
 }
 
 /// Channels of which a hundred have a due item.

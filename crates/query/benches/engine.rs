@@ -234,7 +234,7 @@ fn actions(index: &Index) {
     let eligible: RoaringBitmap = (0..100).map(|_| random.below(index.len() as u64) as u32).collect();
     measure("best of a hundred eligible", 2_000, |round| {
         let compiled = &compiled[round as usize % 100];
-        index.select_best(compiled, &eligible, &eligible, |doc| doc).is_some().into()
+        index.select_best(compiled, &eligible, &eligible, |doc| doc).0.is_some().into()
     });
     measure("random of a hundred eligible", 2_000, |round| {
         index.select_random(&compiled[round as usize % 100], &eligible, round).is_some().into()

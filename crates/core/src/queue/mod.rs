@@ -27,6 +27,7 @@ mod dequeue;
 mod enqueue;
 mod error;
 mod explain;
+mod front;
 mod groups;
 mod items;
 mod line;

@@ -88,8 +88,8 @@ impl Queues {
         channel.live.placed = wanted;
         let Some(placed) = wanted else { return };
         let taints: Vec<Taint> = channel.taints().to_vec();
-        let pools = &mut self.state_mut(queue).pools;
-        pools.insert(slot, &placed, &taints, parked);
+        let super::QueueLive { pools, index, .. } = self.state_mut(queue);
+        pools.insert(slot, &placed, &taints, parked, index);
         if let Some(parked) = parked
             && !pools.is_open(parked)
         {

@@ -6,7 +6,8 @@
 //!  └─ parked: per limit or pause   closed: not looked at │ open: searched like `ready`
 //!       each of them: clean │ one Pool per set of taints, so that who tolerates none walks none
 //! ```
-//! A release of room under a bucket opens its set: O(1), however many are parked there. The first
+//! Each Pool keeps a tree per order, and for queries that walked far into one where they got to
+//! ([`Fronts`]). A release of room under a bucket opens its set: O(1), however many are parked there. The first
 //! claim that fails on the bucket closes it again.
 
 use std::{
@@ -15,9 +16,11 @@ use std::{
 };
 
 use roaring::RoaringBitmap;
+use willow_query::Index;
 
 use super::{
     Taint,
+    front::{self, Fronts, Start, Wanted},
     rows::{Parked, Placed},
 };
 
@@ -50,16 +53,18 @@ impl Sort {
 pub(super) struct Pool {
     pub(super) members: RoaringBitmap,
     trees: [BTreeSet<Rank>; 3],
+    fronts: Fronts,
 }
 
 impl Pool {
-    fn insert(&mut self, channel: u32, placed: &Placed, kept: [bool; 3]) {
+    fn insert(&mut self, channel: u32, placed: &Placed, index: &Index, kept: [bool; 3]) {
         self.members.insert(channel);
         for (sort, tree) in Sort::ALL.into_iter().zip(&mut self.trees) {
             if kept[sort as usize] {
                 tree.insert(sort.rank(placed, channel));
             }
         }
+        self.fronts.insert(channel, placed, index);
     }
 
     fn remove(&mut self, channel: u32, placed: &Placed, kept: [bool; 3]) {
@@ -69,11 +74,56 @@ impl Pool {
                 tree.remove(&sort.rank(placed, channel));
             }
         }
+        if self.members.is_empty() {
+            self.fronts.clear();
+        } else {
+            self.fronts.remove(channel, placed);
+        }
     }
 
-    /// Members in the order of a tree that is kept.
-    pub(super) fn tree(&self, sort: Sort) -> &BTreeSet<Rank> {
-        &self.trees[sort as usize]
+    /// The first match in the order of a tree that is kept, if it may come before `best`. `rank` tells a
+    /// member's.
+    fn best(&mut self, wanted: &Wanted<'_>, best: Option<Rank>, rank: impl Fn(u32) -> Rank) -> Option<Rank> {
+        let tree = &self.trees[wanted.sort as usize];
+        let too_late = |rank: Rank| best.is_some_and(|best| rank > best);
+        let first = *tree.first().filter(|first| !too_late(**first))?;
+        if wanted.index.matches(first.2, wanted.compiled) {
+            return Some(first);
+        }
+        let from = match self.fronts.start(wanted) {
+            Start::At(rank) => return Some(rank),
+            Start::From(edge) if too_late(edge) => return None,
+            Start::From(edge) => edge,
+            Start::Unknown => first,
+        };
+        let (found, looked_at) = self.walk(wanted, from, &rank);
+        if self.fronts.found(wanted, found, looked_at) {
+            self.walk_parts(wanted, first, &rank);
+        }
+        found
+    }
+
+    /// The first match from a rank on, and how many members were looked at.
+    fn walk(&self, wanted: &Wanted<'_>, from: Rank, rank: impl Fn(u32) -> Rank) -> (Option<Rank>, usize) {
+        let ordered = self.trees[wanted.sort as usize].range(from..).map(|(.., channel)| *channel);
+        let (found, looked_at) = wanted.index.select_best(wanted.compiled, &self.members, ordered, &rank);
+        (found.map(rank), looked_at)
+    }
+
+    /// A walk was long: finds out how long it would be for each equality that the query demands. None is
+    /// longer than that walk was.
+    fn walk_parts(&mut self, wanted: &Wanted<'_>, first: Rank, rank: impl Fn(u32) -> Rank) {
+        for query in front::parts(wanted.query) {
+            let compiled = wanted.index.compile(&query);
+            let part = Wanted { query: &query, compiled: &compiled, ..*wanted };
+            let from = match self.fronts.start(&part) {
+                Start::At(_) => continue,
+                Start::From(edge) => edge,
+                Start::Unknown => first,
+            };
+            let (found, looked_at) = self.walk(&part, from, &rank);
+            self.fronts.found(&part, found, looked_at);
+        }
     }
 }
 
@@ -85,13 +135,13 @@ pub(super) struct ByTaints {
 }
 
 impl ByTaints {
-    fn insert(&mut self, channel: u32, placed: &Placed, taints: &[Taint], kept: [bool; 3]) {
+    fn insert(&mut self, channel: u32, placed: &Placed, taints: &[Taint], index: &Index, kept: [bool; 3]) {
         if taints.is_empty() {
-            return self.clean.insert(channel, placed, kept);
+            return self.clean.insert(channel, placed, index, kept);
         }
         match self.tainted.get_mut(taints) {
-            Some(pool) => pool.insert(channel, placed, kept),
-            None => self.tainted.entry(taints.into()).or_default().insert(channel, placed, kept),
+            Some(pool) => pool.insert(channel, placed, index, kept),
+            None => self.tainted.entry(taints.into()).or_default().insert(channel, placed, index, kept),
         }
     }
 
@@ -119,8 +169,9 @@ impl ByTaints {
         clean.chain(self.tainted.iter().map(|(taints, pool)| (&**taints, pool)))
     }
 
-    fn pools_mut(&mut self) -> impl Iterator<Item = &mut Pool> {
-        std::iter::once(&mut self.clean).chain(self.tainted.values_mut())
+    fn pools_mut(&mut self) -> impl Iterator<Item = (&[Taint], &mut Pool)> {
+        let clean = std::iter::once((&[][..], &mut self.clean));
+        clean.chain(self.tainted.iter_mut().map(|(taints, pool)| (&**taints, pool)))
     }
 }
 
@@ -136,12 +187,20 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    pub(super) fn insert(&mut self, channel: u32, placed: &Placed, taints: &[Taint], parked: Option<Parked>) {
+    /// The channel must be in the index as it is now, and stay so while it stands here.
+    pub(super) fn insert(
+        &mut self,
+        channel: u32,
+        placed: &Placed,
+        taints: &[Taint],
+        parked: Option<Parked>,
+        index: &Index,
+    ) {
         let set = match parked {
             None => &mut self.ready,
             Some(parked) => self.parked.entry(parked).or_default(),
         };
-        set.insert(channel, placed, taints, self.kept);
+        set.insert(channel, placed, taints, index, self.kept);
     }
 
     /// Returns what it was parked under if nothing is left there.
@@ -191,12 +250,36 @@ impl Pools {
 
     /// Pools that are searched by who tolerates what `tolerates` says. Who tolerates nothing never
     /// touches a tainted one.
-    pub(super) fn searched<'a>(&'a self, tolerates: impl Fn(&[Taint]) -> bool + 'a) -> impl Iterator<Item = &'a Pool> {
+    fn searched<'a>(&'a self, tolerates: impl Fn(&[Taint]) -> bool + 'a) -> impl Iterator<Item = &'a Pool> {
         std::iter::once(&self.ready)
             .chain(self.open().map(|(_, set)| set))
             .flat_map(ByTaints::pools)
             .filter(move |(taints, pool)| !pool.members.is_empty() && (taints.is_empty() || tolerates(taints)))
             .map(|(_, pool)| pool)
+    }
+
+    /// The first match of all searched pools in an order whose trees are kept.
+    pub(super) fn best(
+        &mut self,
+        wanted: &Wanted<'_>,
+        tolerates: impl Fn(&[Taint]) -> bool,
+        rank: impl Fn(u32) -> Rank,
+    ) -> Option<Rank> {
+        let Self { ready, parked, open, .. } = self;
+        let mut best: Option<Rank> = None;
+        let mut search = |set: &mut ByTaints| {
+            for (_, pool) in set.pools_mut().filter(|(taints, _)| taints.is_empty() || tolerates(taints)) {
+                best = match (best, pool.best(wanted, best, &rank)) {
+                    (Some(best), Some(found)) => Some(best.min(found)),
+                    (best, found) => best.or(found),
+                };
+            }
+        };
+        search(ready);
+        for open in open.iter() {
+            parked.get_mut(open).into_iter().for_each(&mut search);
+        }
+        best
     }
 
     /// The members of all searched pools.
@@ -218,7 +301,7 @@ impl Pools {
     pub(super) fn keep(&mut self, sort: Sort, placed: impl Fn(u32) -> Option<Placed>) {
         self.kept[sort as usize] = true;
         let sets = std::iter::once(&mut self.ready).chain(self.parked.values_mut());
-        for pool in sets.flat_map(ByTaints::pools_mut) {
+        for (_, pool) in sets.flat_map(ByTaints::pools_mut) {
             let ranks = pool.members.iter().filter_map(|channel| Some(sort.rank(&placed(channel)?, channel)));
             pool.trees[sort as usize] = ranks.collect();
         }

@@ -9,10 +9,11 @@ use willow_model::Id;
 use willow_query::{Compiled, Query, Run};
 
 use super::{
-    Delivery, Dequeue, Order, PauseKind, Queues,
+    Delivery, Dequeue, Order, PauseKind, QueueLive, Queues,
+    front::Wanted,
     groups::{condition, tolerates},
     items::mix,
-    pool::{Rank, Sort},
+    pool::Sort,
     rows::{Cursor, Item, Parked, State},
 };
 use crate::{Context, limiter::Limiter, limits};
@@ -22,6 +23,7 @@ use crate::{Context, limiter::Limiter, limits};
 struct Picker<'a> {
     queue: u32,
     dequeue: &'a Dequeue,
+    query: Query,
     compiled: Compiled,
     entropy: u64,
     /// Where the round-robin cursor stands.
@@ -51,9 +53,10 @@ impl Queues {
             return taken;
         }
         let state = self.state(queue);
-        let compiled = state.index.compile(&condition(dequeue));
+        let query = condition(dequeue);
+        let compiled = state.index.compile(&query);
         let cursor = self.cursor(queue, &dequeue.order);
-        let mut picker = Picker { queue, dequeue, compiled, entropy, cursor, tries: 0 };
+        let mut picker = Picker { queue, dequeue, query, compiled, entropy, cursor, tries: 0 };
         self.keep_tree(queue, &dequeue.order);
         while taken.len() < dequeue.max_items as usize && bytes < DEQUEUE_BYTES {
             let Some(channel) = self.pick(&picker) else { break };
@@ -112,55 +115,46 @@ impl Queues {
         }
     }
 
-    fn pick(&self, picker: &Picker<'_>) -> Option<u32> {
-        let state = self.state(picker.queue);
-        let tolerated = |taints: &[super::Taint]| tolerates(&picker.dequeue.tolerations, taints);
+    fn pick(&mut self, picker: &Picker<'_>) -> Option<u32> {
+        let sort = match &picker.dequeue.order {
+            Order::Oldest => Some(Sort::Oldest),
+            Order::Priority => Some(Sort::Priority),
+            Order::LongestIdle => Some(Sort::Idle),
+            Order::RoundRobin { .. } | Order::Random | Order::By(_) => None,
+        };
+        if let Some(sort) = sort {
+            return self.pick_ranked(picker, sort);
+        }
+        let QueueLive { pools, index, .. } = self.state(picker.queue);
+        let members = pools.union(|taints| tolerates(&picker.dequeue.tolerations, taints));
+        if members.is_empty() {
+            return None;
+        }
         match &picker.dequeue.order {
-            Order::Oldest => self.pick_ranked(picker, Sort::Oldest),
-            Order::Priority => self.pick_ranked(picker, Sort::Priority),
-            Order::LongestIdle => self.pick_ranked(picker, Sort::Idle),
             Order::RoundRobin { .. } => {
-                let members = state.pools.union(tolerated);
-                state.index.select_next(&picker.compiled, &members, picker.cursor).map(|(channel, _)| channel)
+                index.select_next(&picker.compiled, &members, picker.cursor).map(|(channel, _)| channel)
             }
             Order::Random => {
-                let members = state.pools.union(tolerated);
-                state.index.select_random(&picker.compiled, &members, mix(u128::from(picker.entropy), !picker.tries))
+                index.select_random(&picker.compiled, &members, mix(u128::from(picker.entropy), !picker.tries))
             }
-            Order::By(_) => {
-                let members = state.pools.union(tolerated);
-                if members.is_empty() {
-                    return None;
-                }
-                let query = condition(picker.dequeue);
+            Order::Oldest | Order::Priority | Order::LongestIdle | Order::By(_) => {
                 let run = Run { restrict: Some(&members), budget: usize::MAX, ..Run::new(&[0; 32], &[]) };
-                state.index.run(&query, &run).ok()?.docs.first().copied()
+                index.run(&picker.query, &run).ok()?.docs.first().copied()
             }
         }
     }
 
-    fn pick_ranked(&self, picker: &Picker<'_>, sort: Sort) -> Option<u32> {
-        let state = self.state(picker.queue);
-        let mut best: Option<Rank> = None;
-        for pool in state.pools.searched(|taints| tolerates(&picker.dequeue.tolerations, taints)) {
-            let tree = pool.tree(sort);
-            if best.is_some_and(|best| tree.first().is_none_or(|first| *first > best)) {
-                continue;
-            }
-            let ordered = tree.iter().map(|(.., channel)| *channel);
-            let found = state.index.select_best(&picker.compiled, &pool.members, ordered, |slot| self.rank(sort, slot));
-            let found = found.map(|slot| self.rank(sort, slot));
-            best = match (best, found) {
-                (Some(best), Some(found)) => Some(best.min(found)),
-                (best, found) => best.or(found),
-            };
-        }
+    fn pick_ranked(&mut self, picker: &Picker<'_>, sort: Sort) -> Option<u32> {
+        let live = self.queues_live[picker.queue as usize].as_mut().expect("a stored queue has derived state");
+        let QueueLive { pools, index, .. } = &mut **live;
+        let channels = &self.channels;
+        let rank = |slot: u32| {
+            let placed = channels.get(slot).and_then(|channel| channel.live.placed);
+            placed.map_or((u64::MAX, u64::MAX, slot), |placed| sort.rank(&placed, slot))
+        };
+        let wanted = Wanted { sort, query: &picker.query, compiled: &picker.compiled, index };
+        let best = pools.best(&wanted, |taints| tolerates(&picker.dequeue.tolerations, taints), rank);
         best.map(|(.., channel)| channel)
-    }
-
-    fn rank(&self, sort: Sort, slot: u32) -> Rank {
-        let placed = self.channel_row(slot).live.placed;
-        placed.map_or((u64::MAX, u64::MAX, slot), |placed| sort.rank(&placed, slot))
     }
 
     /// The first dequeue by an order builds its trees.

@@ -3,6 +3,8 @@
 //! Their cost depends on how many documents are eligible, not on how many there are;
 //! and their answer on the documents alone, not on the plan: replicas agree.
 
+use std::cell::Cell;
+
 use roaring::RoaringBitmap;
 use willow_model::Id;
 
@@ -54,34 +56,35 @@ impl Index {
         }
     }
 
-    /// The match of least rank among the eligible documents `restrict`.
+    /// The match of least rank among the eligible documents `restrict`, and how many documents were
+    /// looked at.
     ///
-    /// `ordered` yields the eligible documents by rank, and `rank` gives it for one.
-    /// Either the order is walked until something matches, or the matches are found by
-    /// an index and the least taken: never more than about twice the lesser work.
+    /// `ordered` yields the eligible documents by rank, at least from the first match on, and `rank`
+    /// gives it for one. Either the order is walked until something matches, or the matches are found
+    /// by an index and the least taken: never more than about twice the lesser work.
     pub fn select_best<R: Ord>(
         &self,
         compiled: &Compiled,
         restrict: &RoaringBitmap,
         ordered: impl IntoIterator<Item = u32>,
         rank: impl Fn(u32) -> R,
-    ) -> Option<u32> {
-        let mut ordered = ordered.into_iter();
-        let mut tried = ordered.by_ref().take(TRIED_FIRST);
-        if let Some(doc) = tried.find(|&doc| self.matches(doc, compiled)) {
-            return Some(doc);
-        }
-        if restrict.len() <= TRIED_FIRST as u64 {
-            return None;
+    ) -> (Option<u32>, usize) {
+        let tried = Cell::new(0);
+        let mut ordered = ordered.into_iter().inspect(|_| tried.set(tried.get() + 1));
+        let found = ordered.by_ref().take(TRIED_FIRST).find(|&doc| self.matches(doc, compiled));
+        if found.is_some() || tried.get() < TRIED_FIRST {
+            return (found, tried.get());
         }
         let bound = self.bind(compiled, Some(restrict));
         let driver = self.driver(&bound);
-        let mut tried = ordered.by_ref().take(driver.rows);
-        if let Some(doc) = tried.find(|&doc| self.holds_in(&bound, doc)) {
-            return Some(doc);
+        let found = ordered.take(driver.rows).find(|&doc| self.holds_in(&bound, doc));
+        if found.is_some() || tried.get() < TRIED_FIRST + driver.rows {
+            return (found, tried.get());
         }
-        let candidates = self.collect(&driver).into_iter();
-        candidates.filter(|&doc| driver.exact || self.holds(&bound, doc)).min_by_key(|&doc| rank(doc))
+        let candidates = self.collect(&driver);
+        let looked_at = tried.get() + candidates.len();
+        let matches = candidates.into_iter().filter(|&doc| driver.exact || self.holds(&bound, doc));
+        (matches.min_by_key(|&doc| rank(doc)), looked_at)
     }
 
     fn holds_in(&self, bound: &Bound<'_>, doc: u32) -> bool {

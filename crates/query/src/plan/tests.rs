@@ -191,7 +191,7 @@ proptest! {
         let rank = |slot: u32| (slot.wrapping_mul(2_654_435_761), slot);
         let mut ordered: Vec<u32> = eligible.iter().copied().collect();
         ordered.sort_by_key(|&slot| rank(slot));
-        let best = world.index.select_best(&compiled, &restrict, ordered, rank);
+        let (best, _) = world.index.select_best(&compiled, &restrict, ordered, rank);
         prop_assert_eq!(best, matching.iter().copied().min_by_key(|&slot| rank(slot)));
         let random = world.index.select_random(&compiled, &restrict, seed);
         prop_assert_eq!(random.is_some(), !matching.is_empty());
