@@ -4,6 +4,8 @@
 mod load;
 #[cfg(feature = "peers")]
 mod peers;
+#[cfg(feature = "postgres")]
+mod query;
 mod restart;
 mod willow;
 
@@ -34,6 +36,9 @@ enum Task {
         #[arg(long)]
         only: Option<String>,
     },
+    /// The query engine in process, beside PostgreSQL on the same data
+    #[cfg(feature = "postgres")]
+    Query(query::Arguments),
     /// Fill with counters, `kill -9`, and time until the node answers again
     Restart {
         /// How many
@@ -61,6 +66,8 @@ async fn main() -> anyhow::Result<()> {
             };
             peers::run(&args.willow, &clients, span, only.as_deref()).await
         }
+        #[cfg(feature = "postgres")]
+        Task::Query(arguments) => tokio::task::spawn_blocking(move || query::run(&arguments)).await?,
         Task::Restart { counters } => restart::run(&args.willow, counters).await,
         Task::Memory { count } => restart::memory(&args.willow, count).await,
     }

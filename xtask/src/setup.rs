@@ -31,6 +31,19 @@ pub(crate) fn peers(sh: &Shell) -> anyhow::Result<()> {
     apt(sh, PEERS)
 }
 
+/// The peer of `cargo xtask bench query`; nothing happens where it is there already.
+pub(crate) fn postgres(sh: &Shell) -> anyhow::Result<()> {
+    if sh.path_exists("/usr/lib/postgresql") {
+        return Ok(());
+    }
+    apt(sh, &["postgresql"])
+}
+
+/// Callgrind.
+pub(crate) fn valgrind(sh: &Shell) -> anyhow::Result<()> {
+    apt(sh, &["valgrind"])
+}
+
 /// Schemathesis in a virtual environment of its own; returns the path of its program.
 pub(crate) fn schemathesis(sh: &Shell) -> anyhow::Result<String> {
     let program = format!("{VENV}/bin/schemathesis");
