@@ -24,13 +24,19 @@ pub struct Lookup<'a> {
     pub secret: &'a [u8; 32],
     /// Random bits for `pick: random`, drawn by the edge.
     pub seed: u64,
-    /// Machine time, to turn deadlines into durations.
+    /// What time it is, to turn deadlines into durations: machine time, until [`Lookup::at`] says better.
     pub now_ms: u64,
     /// The newest revision given out: what the lookup saw.
     pub revision: Revision,
 }
 
 impl Lookup<'_> {
+    /// The same at a later time. Machine time stands at the last command, which may be long ago.
+    #[must_use]
+    pub fn at(self, clock_ms: u64) -> Self {
+        Self { now_ms: self.now_ms.max(clock_ms), ..self }
+    }
+
     /// Runs the query on an index; `scope` names the collection and its parent, `view` shows a row.
     ///
     /// # Errors

@@ -210,6 +210,10 @@ impl Group {
         self.replica.read(|state| read(&state.machine))
     }
 
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     pub(crate) fn digest(&self) -> [u8; 32] {
         self.replica.with(|state| state.machine.digest())
     }

@@ -80,6 +80,13 @@ impl Node {
         self.data.read_stale(read)
     }
 
+    /// What time it would be in the log, were something written now. The machine's own time stands at the last
+    /// entry.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.data.now_ms()
+    }
+
     /// Digest over all replicated state. Walks everything while applies wait: for tests and tools.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {

@@ -67,9 +67,9 @@ impl App {
         consistency: Consistency,
         read: impl FnOnce(&Machine, Lookup<'_>) -> T + Send,
     ) -> Result<T, Failure> {
-        let seed = rand::random();
+        let (seed, now_ms) = (rand::random(), self.backend.now_ms());
         let mut answer = None;
-        let reading = Box::new(|machine: &Machine| answer = Some(read(machine, machine.lookup(seed))));
+        let reading = Box::new(|machine: &Machine| answer = Some(read(machine, machine.lookup(seed).at(now_ms))));
         self.backend.read(consistency, reading).await.map_err(refusal::read_error)?;
         answer.ok_or_else(|| Problem::new(ErrorCode::Internal, "the node did not read").into())
     }

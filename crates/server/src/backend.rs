@@ -21,6 +21,9 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// See [`Node::read`] and [`Node::read_stale`].
     fn read<'a>(&'a self, consistency: Consistency, read: Reading<'a>) -> BoxFuture<'a, Result<(), ReadError>>;
 
+    /// See [`Node::now_ms`].
+    fn now_ms(&self) -> u64;
+
     /// See [`Node::health`].
     fn health(&self) -> Health;
 
@@ -48,6 +51,10 @@ impl Backend for Node {
                 Box::pin(std::future::ready(Ok(())))
             }
         }
+    }
+
+    fn now_ms(&self) -> u64 {
+        Self::now_ms(self)
     }
 
     fn health(&self) -> Health {

@@ -220,6 +220,10 @@ impl Backend for Faults {
         }
     }
 
+    fn now_ms(&self) -> u64 {
+        self.node.now_ms()
+    }
+
     fn health(&self) -> Health {
         let pretended = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
         pretended.unwrap_or_else(|| self.node.health())

@@ -62,6 +62,19 @@ async fn a_held_lock_says_who_holds_it_and_until_when() {
     reply.problem(ErrorCode::LockNotHeld);
 }
 
+/// Nothing is written meanwhile, so machine time stands still.
+#[tokio::test]
+async fn a_look_at_a_lock_tells_what_is_left_now() {
+    let server = Harness::start().await;
+    let (lock, _, token) = acquire(&server, &json!({"key_values": main_branch(), "ttl_ms": 5000})).await;
+    server.clock.advance(2000);
+    let looked = server.get(&format!("/v1/locks/{lock}")).await.ok(200);
+    assert_eq!(looked["holders"][0]["held_for_ms"], 2000);
+    assert_eq!(looked["holders"][0]["expires_in_ms"], 3000);
+    let validity = server.post(&format!("/v1/locks/{lock}/validate"), &json!({"token": token})).await.ok(200);
+    assert_eq!((&validity["valid"], &validity["expires_in_ms"]), (&json!(true), &json!(3000)));
+}
+
 #[tokio::test]
 async fn several_locks_are_taken_all_or_none() {
     let server = Harness::start().await;
