@@ -89,8 +89,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
         anyhow::ensure!(file.exists(), "{} does not exist", file.display());
         figment = figment.merge(Toml::file(file));
     }
-    // The other two are no settings of the server: see `Arguments`.
-    figment = figment.merge(Env::prefixed(PREFIX).ignore(&["config", "log_format"]));
+    figment = figment.merge(Env::prefixed(PREFIX).filter(|name| is_setting(name.as_str())));
     if let Some(data_dir) = &arguments.data_dir {
         figment = figment.merge(Serialized::default("data_dir", data_dir));
     }
@@ -98,6 +97,15 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
         figment = figment.merge(Serialized::default("listen", listen));
     }
     figment.extract().context("the server's settings")
+}
+
+/// Whether a variable with our prefix is meant for the server's settings. Two are the command line's own (see
+/// `Arguments`), and Kubernetes sets some for the pods beside a Service that is called `willow-server`. All others
+/// are, so that one misspelt is refused.
+fn is_setting(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let is_of_kubernetes = name == "port" || name.starts_with("port_") || name.starts_with("service_");
+    !is_of_kubernetes && !["config", "log_format"].contains(&name.as_str())
 }
 
 /// Ends at SIGINT or SIGTERM.
@@ -115,6 +123,16 @@ pub(crate) fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_that_kubernetes_sets_are_no_settings() {
+        for name in ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_7070_TCP", "PORT_7070_TCP_ADDR"]
+        {
+            assert!(!is_setting(name), "{name}");
+        }
+        assert!(defaults().iter().all(|(name, _)| is_setting(name)));
+        assert!(is_setting("misspelt"), "and refused as such");
+    }
 
     #[test]
     fn every_setting_is_in_the_docs_with_its_default() {
