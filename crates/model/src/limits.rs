@@ -1,7 +1,6 @@
 //! Every bound of the model, each with its reason.
 //!
-//! A bound that belongs to one service only (a lease, a queue length) lives here too, so that there
-//! is one place to look and the documentation can be generated from it.
+//! Bounds of the machine (a lease, a queue's length, how many of each) are in `willow_core::limits`.
 
 /// Bytes in a key. Long enough for a DNS name with a path (`app.kubernetes.io/name`), short enough
 /// that its length fits a byte and that a thousand keys in a reply stay readable.
