@@ -12,3 +12,9 @@ pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
     cmd!(sh, "cargo nextest run --workspace --no-fail-fast").run()?;
     Ok(())
 }
+
+/// The long form of a test that CI runs short.
+pub(crate) fn soak_pages(sh: &Shell) -> anyhow::Result<()> {
+    let test = ["--package", "willow-query", "--test", "pages_under_writes"];
+    Ok(cmd!(sh, "cargo test --release {test...} -- --ignored --nocapture").run()?)
+}
