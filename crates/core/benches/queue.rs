@@ -1,4 +1,5 @@
-//! The Queue in process: `cargo bench -p willow-core --bench queue`; `-- small` is for a quick look.
+//! The Queue in process: `cargo bench -p willow-core --bench queue`; `-- small` is for a quick look, and
+//! `-- parked` or another part's name for that part alone.
 //!
 //! Each time is that of `Machine::apply` of one batch with one command: what the log's follower pays.
 #![expect(clippy::disallowed_types, reason = "a benchmark reads the clock and its memory")]
@@ -23,15 +24,26 @@ use willow_model::KeyValues;
 const ROUNDS: usize = 20_000;
 
 fn main() {
-    let million = if std::env::args().any(|argument| argument == "small") { 100_000 } else { 1_000_000 };
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let small = arguments.iter().any(|argument| argument == "small");
+    let million = if small { 100_000 } else { 1_000_000 };
+    type Part<'a> = (&'static str, &'a dyn Fn());
+    let parts: [Part<'_>; 7] = [
+        ("plain", &plain),
+        ("batches", &|| batches(million)),
+        ("parked", &|| parked(million)),
+        ("behind_others", &|| behind_others(million)),
+        ("few_eligible", &|| few_eligible(million)),
+        ("thousand_waiting", &thousand_waiting),
+        ("orders", &|| orders(million / 10)),
+    ];
+    let all = arguments.len() == usize::from(small);
     println!("{:<62} {:>8} {:>8}", "", "p50 ns", "p99 ns");
-    plain();
-    batches(million);
-    parked(million);
-    behind_others(million);
-    few_eligible(million);
-    thousand_waiting();
-    orders(million / 10);
+    for (name, part) in parts {
+        if all || arguments.iter().any(|argument| argument == name) {
+            part();
+        }
+    }
 }
 
 /// A machine and how long its commands take.
@@ -416,7 +428,9 @@ fn orders(count: usize) {
         ("round robin", || Order::RoundRobin { cursor: "c".into() }),
     ];
     for (name, order) in orders {
+        let begin = Instant::now();
         bench.dequeue(dequeue("", order()));
+        println!("first dequeue, {name}: {:.1} ms", begin.elapsed().as_secs_f64() * 1000.0);
         let mut times = Times::default();
         for _ in 0..2_000 {
             times.take(|| bench.dequeue(dequeue("repo = \"r42\" or os = \"mac\"", order())));

@@ -16,13 +16,14 @@ use super::{
 };
 
 const CHANNELS: u32 = 24;
-const QUERIES: [&str; 7] = [
+const QUERIES: [&str; 8] = [
     "",
     "os = \"mac\"",
     "os = \"linux\" or repo = \"r2\"",
     "repo >= \"r2\"",
     "os = \"mac\" and repo >= \"r2\"",
     "os = \"mac\" and repo in [\"r0\", \"r1\"] and branch != \"b1\"",
+    "repo = \"r2\"",
     "os = \"none\"",
 ];
 
@@ -47,6 +48,7 @@ fn holds(query: usize, channel: u32) -> bool {
         3 => channel % 5 >= 2,
         4 => channel % 2 == 1 && channel % 5 >= 2,
         5 => channel % 2 == 1 && channel % 5 < 2 && channel != 1,
+        6 => channel % 5 == 2,
         _ => false,
     }
 }
@@ -72,26 +74,30 @@ enum Op {
         parked: u64,
         open: bool,
     },
+    /// Finds the first match, and maybe takes it out.
     Best {
         query: usize,
         sort: usize,
         tolerant: bool,
+        take: bool,
     },
 }
 
 fn op() -> impl Strategy<Value = Op> {
+    // One is asked for more often than others, so that its front lasts.
+    let asked = prop_oneof![2 => Just((1, 0)), 1 => (0..QUERIES.len(), 0usize..3)];
     let parked = prop::option::weighted(0.3, 0u64..2);
     prop_oneof![
-        6 => (0..CHANNELS, -1..2, 0u64..5, prop::bool::weighted(0.8), prop::bool::weighted(0.2), parked).prop_map(
+        6 => (0..CHANNELS, -1..2, 0u64..5, prop::bool::weighted(0.4), prop::bool::weighted(0.2), parked).prop_map(
             |(channel, priority, delivered, back, tainted, parked)| Op::Place {
                 channel, priority, delivered, back, tainted, parked
             }
         ),
         2 => (0..CHANNELS).prop_map(Op::Remove),
         1 => (0u64..2, any::<bool>()).prop_map(|(parked, open)| Op::Open { parked, open }),
-        6 => (0..QUERIES.len(), 0usize..3, any::<bool>()).prop_map(|(query, sort, tolerant)| Op::Best {
-            query, sort, tolerant
-        }),
+        6 => (asked, any::<bool>(), any::<bool>()).prop_map(
+            |((query, sort), tolerant, take)| Op::Best { query, sort, tolerant, take }
+        ),
     ]
 }
 
@@ -151,7 +157,7 @@ impl World {
                     self.open[parked as usize] = open;
                 }
             }
-            Op::Best { query, sort, tolerant } => {
+            Op::Best { query, sort, tolerant, take } => {
                 let sort = Sort::ALL[sort];
                 let members = &self.members;
                 let rank = |channel: u32| sort.rank(&members[&channel].placed, channel);
@@ -163,6 +169,9 @@ impl World {
                 let (query, compiled) = &self.queries[query];
                 let wanted = Wanted { sort, query, compiled, index: &self.index };
                 assert_eq!(self.pools.best(&wanted, |_| tolerant, rank), expected);
+                if let Some((.., channel)) = expected.filter(|_| take) {
+                    self.remove(channel);
+                }
             }
         }
     }
