@@ -50,6 +50,43 @@ pub(crate) enum Pool<'a> {
     Docs(&'a RoaringBitmap),
 }
 
+impl Pool<'_> {
+    /// Whether everything in it matches, so that what is drawn need not be looked at: each look at
+    /// a document is a cache miss.
+    const fn is_whole(&self, bound: &Bound<'_>) -> bool {
+        match self {
+            Self::Everything => matches!(bound, Bound::Const(true)),
+            Self::Terms(_) => matches!(bound, Bound::Terms { .. }),
+            // The caller's set may hold what is not in the index.
+            Self::Docs(_) => false,
+        }
+    }
+}
+
+/// Which documents are picked already: a bitmap once it pays to allocate one.
+#[derive(Default)]
+struct Seen(RoaringBitmap);
+
+impl Seen {
+    /// As many numbers are compared faster than a bitmap's container is found.
+    const FEW: usize = in_tests(3, 128);
+
+    fn contains(&self, picked: &[u32], doc: u32) -> bool {
+        if picked.len() > Self::FEW { self.0.contains(doc) } else { picked.contains(&doc) }
+    }
+
+    /// Takes note of the last one picked.
+    fn add(&mut self, picked: &[u32]) {
+        if picked.len() == Self::FEW + 1 {
+            self.0.extend(picked);
+        } else if picked.len() > Self::FEW
+            && let Some(&last) = picked.last()
+        {
+            self.0.insert(last);
+        }
+    }
+}
+
 impl Index {
     /// A match within `restrict`, each as likely as any other; `None` if there is none.
     #[must_use]
@@ -74,17 +111,17 @@ impl Index {
         }
         // Where most of the pool is wanted, draws would mostly repeat themselves.
         let draws = if want * 4 > size { 0 } else { DRAWS_MIN + want * DRAWS_PER_PICK };
-        let mut seen = RoaringBitmap::new();
+        let whole = pool.is_whole(bound);
+        let mut seen = Seen::default();
         while examined < draws.min(size) && picked.len() < want {
             examined += 1;
             let doc = self.draw(&pool, rng.below(size as u64) as usize);
             if let Some(doc) = doc
-                && !seen.contains(doc)
-                && self.contains(doc)
-                && self.holds(bound, doc)
+                && !seen.contains(&picked, doc)
+                && (whole || (self.contains(doc) && self.holds(bound, doc)))
             {
-                seen.insert(doc);
                 picked.push(doc);
+                seen.add(&picked);
             }
         }
         if picked.len() < want {
@@ -93,7 +130,7 @@ impl Index {
             let driver = self.driver(bound);
             let mut rest = self.collect(&driver);
             examined += rest.len();
-            rest.retain(|&doc| !seen.contains(doc) && (driver.exact || self.holds(bound, doc)));
+            rest.retain(|&doc| !seen.contains(&picked, doc) && (driver.exact || self.holds(bound, doc)));
             rest.sort_unstable();
             while picked.len() < want && !rest.is_empty() {
                 picked.push(rest.swap_remove(rng.below(rest.len() as u64) as usize));

@@ -82,6 +82,40 @@ proptest! {
         prop_assert_eq!(text.parse::<Filter>(), Ok(filter), "{}", text);
     }
 
+    /// Text, query, text, JSON, query: the same all along.
+    #[test]
+    fn text_and_json_say_the_same(query in query()) {
+        let text = query.to_string();
+        let parsed: Query = text.parse().unwrap();
+        prop_assert_eq!(parsed.to_string(), text);
+        prop_assert_eq!(Query::from_json(&parsed.to_json()).map_err(|error| error.to_string()), Ok(query));
+    }
+
+    /// Valid text cut, doubled and mixed: near enough to get deep into the parser.
+    #[test]
+    fn mutated_queries(
+        (one, other) in (query(), query()),
+        edits in prop::collection::vec((0..5_u8, any::<prop::sample::Index>(), any::<prop::sample::Index>(), token()), 1..5),
+    ) {
+        let other: Vec<char> = other.to_string().chars().collect();
+        let mut text: Vec<char> = one.to_string().chars().collect();
+        for (kind, from, to, token) in edits {
+            let (from, to) = (from.index(text.len() + 1), to.index(text.len() + 1));
+            let (from, to) = (from.min(to), from.max(to));
+            let insert: Vec<char> = match kind {
+                0 => Vec::new(),
+                1 => text[from..to].to_vec(),
+                2 => token.chars().collect(),
+                3 => text[from..to].iter().rev().copied().collect(),
+                _ => other[from.min(other.len())..to.min(other.len())].to_vec(),
+            };
+            // Doubled and put in without taking anything away, else in place of a part.
+            let taken = if kind == 1 || kind == 2 { from..from } else { from..to };
+            text.splice(taken, insert);
+        }
+        try_parse(&text.into_iter().collect::<String>());
+    }
+
     #[test]
     fn parsing_never_panics(text in any::<String>()) {
         try_parse(&text);
@@ -165,11 +199,17 @@ fn token() -> impl Strategy<Value = &'static str> {
 /// Whatever is read is valid; whatever is not can be shown.
 fn try_parse(text: &str) {
     match text.parse::<Query>() {
-        Ok(query) => assert!(query.check().is_ok()),
+        Ok(query) => {
+            assert!(query.check().is_ok());
+            assert_eq!(query.to_string().parse().as_ref(), Ok(&query));
+            assert_eq!(Query::from_json(&query.to_json()).unwrap(), query);
+        }
         Err(error) => {
             assert!(text.is_char_boundary(error.span.start), "{error:?}");
             assert!(text.is_char_boundary(error.span.end), "{error:?}");
             assert!(error.span.start <= error.span.end && error.span.end <= text.len());
+            let line = text.split('\n').nth(error.line as usize - 1).unwrap();
+            assert!((1..=line.chars().count() + 1).contains(&(error.column as usize)), "{error:?} in {text:?}");
             assert_eq!(error.render().lines().count(), 5, "{}", error.render());
         }
     }
