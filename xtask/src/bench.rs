@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use xshell::{Shell, cmd};
 
-use crate::{demo::target, setup};
+use crate::{demo::target, instructions, setup};
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
@@ -27,8 +27,20 @@ pub(crate) enum Bench {
     },
     /// `apply` of one command, in process
     Apply,
-    /// Indexes, planner, reverse match, in process
-    Query,
+    /// The query engine in process, beside PostgreSQL from Debian's packages, which it installs
+    Query {
+        /// Passed on: --resources, --patterns, --peer-resources, --peer-patterns, --seconds, --plot
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Indexes, planner, reverse match, in process, without a peer
+    Engine,
+    /// Instructions of the query engine's hot paths, by callgrind, beside what was recorded
+    Instructions {
+        /// Record them
+        #[arg(long)]
+        record: bool,
+    },
     /// Group commit of the log, in process
     Log,
     /// Proposals through Raft and the log, in process
@@ -44,7 +56,14 @@ pub(crate) fn run(sh: &Shell, bench: Bench) -> anyhow::Result<()> {
         Bench::Restart { arguments } => whole_server(sh, &[], "restart", &arguments),
         Bench::Memory { arguments } => whole_server(sh, &[], "memory", &arguments),
         Bench::Apply => Ok(cmd!(sh, "cargo bench --package willow-core").run()?),
-        Bench::Query => Ok(cmd!(sh, "cargo bench --package willow-query").run()?),
+        Bench::Query { arguments } => {
+            setup::postgres(sh)?;
+            cmd!(sh, "cargo build --release --package willow-bench --features willow-bench/postgres").run()?;
+            let bench = format!("{}/release/willow-bench", target(sh));
+            Ok(cmd!(sh, "{bench} query {arguments...}").run()?)
+        }
+        Bench::Engine => Ok(cmd!(sh, "cargo bench --package willow-query --bench engine").run()?),
+        Bench::Instructions { record } => instructions::run(sh, record),
         Bench::Log => Ok(cmd!(sh, "cargo bench --package willow-storage").run()?),
         Bench::Node => Ok(cmd!(sh, "cargo bench --package willow-node").run()?),
     }

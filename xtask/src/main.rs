@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod fuzz_api;
+mod instructions;
 mod setup;
 mod test;
 mod tidy;
@@ -38,6 +39,8 @@ enum Task {
         #[arg(long, default_value_t = 50)]
         examples: u32,
     },
+    /// Page walks while a tenth of the resources come and go per (simulated) second, for minutes
+    SoakPages,
     /// Format, lint and run every test, as CI does
     Test,
     /// Check the house rules: crate arrows, file lengths, dependency list
@@ -52,6 +55,7 @@ fn main() -> anyhow::Result<()> {
         Task::Bench { bench } => bench::run(&sh, bench),
         Task::Demo(arguments) => demo::run(&sh, &arguments),
         Task::FuzzApi { examples } => fuzz_api::run(&sh, examples),
+        Task::SoakPages => test::soak_pages(&sh),
         Task::Test => test::run(&sh),
         Task::Tidy => tidy::run(&root()),
     }
