@@ -208,8 +208,8 @@ fn try_parse(text: &str) {
             assert!(text.is_char_boundary(error.span.start), "{error:?}");
             assert!(text.is_char_boundary(error.span.end), "{error:?}");
             assert!(error.span.start <= error.span.end && error.span.end <= text.len());
-            let line = text.split('\n').nth(error.line as usize - 1).unwrap();
-            assert!((1..=line.chars().count() + 1).contains(&(error.column as usize)), "{error:?} in {text:?}");
+            let line = text.split('\n').nth(error.line - 1).unwrap();
+            assert!((1..=line.chars().count() + 1).contains(&error.column), "{error:?} in {text:?}");
             assert_eq!(error.render().lines().count(), 5, "{}", error.render());
         }
     }
