@@ -1,8 +1,5 @@
 //! Names and ids as segments of a path.
 
-/// Prefix of every versioned path.
-pub const V1: &str = "/v1";
-
 /// Escapes a name or id for use as one segment of a path (RFC 3986: all but unreserved characters).
 #[must_use]
 pub fn segment(text: &str) -> String {

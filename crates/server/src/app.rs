@@ -10,7 +10,7 @@ use willow_api::{Consistency, ErrorCode, Problem};
 use willow_core::{Command, Machine, Outcome, RequestId, machine::Lookup};
 use willow_node::Proposed;
 
-use crate::{Backend, Config, metrics::Metrics, refusal, reply::Failure};
+use crate::{Config, backend::Backend, metrics::Metrics, refusal, reply::Failure};
 
 /// The server's state.
 #[derive(Debug)]
@@ -40,15 +40,10 @@ impl App {
 
     /// Gets a command into the log and waits for its outcome, long polls included. Dropping the future
     /// (the client went away) ends a wait that has no request id.
-    pub(crate) async fn propose(
-        &self,
-        command: impl Into<Box<Command>>,
-        request_id: Option<RequestId>,
-    ) -> Result<Outcome, Failure> {
+    pub(crate) async fn propose(&self, command: Command, request_id: Option<RequestId>) -> Result<Outcome, Failure> {
         let repeatable = request_id.is_some();
         let failed = |error| Failure::from(refusal::propose_error(error, repeatable));
-        let command: Box<Command> = command.into();
-        match self.backend.propose(*command, request_id).await.map_err(failed)? {
+        match self.backend.propose(command, request_id).await.map_err(failed)? {
             Proposed::Done(outcome) => Ok(outcome),
             Proposed::Waiting(waiter) => {
                 let _waiting = self.metrics.long_poll();

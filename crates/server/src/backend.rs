@@ -7,13 +7,13 @@ use willow_core::{Command, Machine, RequestId};
 use willow_node::{Health, Node, ProposeError, Proposed, ReadError, Stats};
 
 /// A boxed future, for a trait that is used as an object.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Something to do with the machine, once.
-pub type Reading<'a> = Box<dyn FnOnce(&Machine) + Send + 'a>;
+pub(crate) type Reading<'a> = Box<dyn FnOnce(&Machine) + Send + 'a>;
 
 /// A node, or something in front of one.
-pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
+pub(crate) trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// See [`Node::propose_waiting`].
     fn propose(&self, command: Command, request_id: Option<RequestId>)
     -> BoxFuture<'_, Result<Proposed, ProposeError>>;

@@ -32,7 +32,7 @@ pub struct Config {
     pub max_streams_per_connection: u32,
     /// Bytes of a request's headers.
     pub max_header_bytes: usize,
-    /// Bytes of an ordinary body. Enqueuing takes more: see [`ENQUEUE_BYTES`] and [`BATCH_BYTES`].
+    /// Bytes of an ordinary body. Enqueuing takes more: 2 MiB for one item, 16 MiB for a batch.
     pub max_body_bytes: usize,
     /// Bytes of all bodies being read at once; past it requests are answered 503, before memory runs out.
     pub max_bodies_bytes: usize,
@@ -41,11 +41,11 @@ pub struct Config {
 }
 
 /// Bytes of the body of one enqueue: an item's 1 MiB in base64, and its options.
-pub const ENQUEUE_BYTES: usize = 2 * 1024 * 1024;
+pub(crate) const ENQUEUE_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of the body of a batch: what one log entry may hold.
-pub const BATCH_BYTES: usize = willow_node::COMMAND_BYTES;
+pub(crate) const BATCH_BYTES: usize = willow_node::COMMAND_BYTES;
 /// Levels of a body's JSON. Checked before anything recurses; more than any request needs.
-pub const JSON_DEPTH: usize = 64;
+pub(crate) const JSON_DEPTH: usize = 64;
 
 impl Default for Config {
     fn default() -> Self {

@@ -17,7 +17,7 @@ mod config;
 mod convert;
 mod extract;
 mod metrics;
-pub mod openapi;
+mod openapi;
 mod pages;
 mod refusal;
 mod reply;
@@ -28,6 +28,5 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use backend::{Backend, BoxFuture, Reading};
-pub use config::{BATCH_BYTES, Config, ConfigError, ENQUEUE_BYTES, JSON_DEPTH};
+pub use config::{Config, ConfigError};
 pub use serve::{RunError, Server, run};

@@ -16,8 +16,7 @@ use willow_api::Problem;
 use crate::routes;
 
 /// The document, OpenAPI 3.1.
-#[must_use]
-pub fn document() -> Value {
+pub(crate) fn document() -> Value {
     let calls = routes::calls().into_iter();
     let router = calls.fold(OpenApiRouter::default(), |router, call| router.routes(call));
     let (_, mut openapi) = router.split_for_parts();
@@ -35,14 +34,12 @@ pub fn document() -> Value {
 }
 
 /// The same as OpenAPI 3.0.3, for generators that reject 3.1.
-#[must_use]
-pub fn document_30() -> Value {
+pub(crate) fn document_30() -> Value {
     downgrade::to_30(document())
 }
 
 /// A document as it is checked in and served.
-#[must_use]
-pub fn pretty(document: &Value) -> String {
+pub(crate) fn pretty(document: &Value) -> String {
     let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
     text.push('\n');
     text

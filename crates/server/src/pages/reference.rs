@@ -114,7 +114,7 @@ fn schemas(out: &mut String, document: &Value) {
     out.push_str("<h2 id=\"schemas\">Schemas</h2>");
     for (name, schema) in document["components"]["schemas"].as_object().into_iter().flatten() {
         let _written =
-            write!(out, "<section id=\"schema-{name}\"><h3>{name}</h3>{}", markdown(field(schema, "description")),);
+            write!(out, "<section id=\"schema-{name}\"><h3>{name}</h3>{}", markdown(field(schema, "description")));
         properties(out, schema);
         if schema["properties"].is_null() {
             let _written = write!(out, "<p>{}</p>", type_of(schema));

@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use willow_node::{Node, StartError};
 
-use crate::{Backend, Config, ConfigError, app::App, router};
+use crate::{Config, ConfigError, app::App, backend::Backend, router};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +83,8 @@ impl Server {
     }
 
     /// Listens in front of a node that runs already.
-    ///
-    /// # Errors
-    /// See [`RunError`].
-    pub fn with_backend(config: Config, backend: Arc<dyn Backend>) -> Result<Self, RunError> {
+    #[cfg(test)]
+    pub(crate) fn with_backend(config: Config, backend: Arc<dyn Backend>) -> Result<Self, RunError> {
         config.validate()?;
         let socket = bind(config.listen)?;
         Self::listen(config, socket, backend)

@@ -16,7 +16,10 @@ use willow_api::{Consistency, ErrorCode, Problem};
 use willow_core::{Command, RequestId};
 use willow_node::{Health, ManualClock, Node, ProposeError, Proposed, ReadError, Stats};
 
-use crate::{Backend, BoxFuture, Config, Reading, Server};
+use crate::{
+    Config, Server,
+    backend::{Backend, BoxFuture, Reading},
+};
 
 /// Long enough for anything that ends at all, on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
