@@ -64,6 +64,8 @@ struct Parked {
     is_stalled: bool,
     /// A write is lost for good: the stall never ends.
     is_dead: bool,
+    /// Everyone concerned has been told of the stall.
+    is_told: bool,
 }
 
 /// One group's log.
@@ -133,7 +135,7 @@ impl GroupLog {
         match self.log.writable() {
             Ok(()) => true,
             Err(error) => {
-                self.parked.lock().is_stalled = true;
+                self.parked.lock().stall();
                 self.events.log_stalled(unavailable(&error));
                 false
             }
@@ -169,38 +171,45 @@ impl GroupLog {
             return self.failed(number, write, &error);
         }
         self.stats.durable_us.observe_us(started.elapsed());
-        let is_over = {
+        let (is_over, is_lost) = {
             let mut parked = self.parked.lock();
             parked.outstanding -= 1;
-            parked.is_over()
+            let is_lost = parked.is_stalled && !parked.is_told && parked.outstanding == 0;
+            if is_lost {
+                parked.stall();
+            }
+            (parked.is_over(), is_lost)
         };
         (write.done)();
         if is_over {
             self.events.log_resumed();
+        } else if is_lost {
+            self.events.log_stalled(Unavailable::Storage("a write came before the one it follows".to_owned()));
         }
     }
 
     fn failed(&self, number: u64, write: Write, error: &WriteError) {
-        let is_final = match error {
-            // An earlier write is parked and this one overtook it: it follows when that one has landed.
-            WriteError::OutOfOrder { .. } => !self.is_stalled(),
-            WriteError::DiskFull { .. } | WriteError::NoSegment { .. } | WriteError::QueueFull { .. } => false,
-            WriteError::Poisoned { .. }
-            | WriteError::Closed
-            | WriteError::TooLarge { .. }
-            | WriteError::StateTooLarge { .. } => true,
-        };
-        {
+        let (is_final, is_told) = {
             let mut parked = self.parked.lock();
             parked.outstanding -= 1;
-            parked.is_stalled = true;
+            // This one overtook an earlier write, and follows when that one has landed. The earlier one is parked,
+            // or has failed and word of that is on its way: whoever brings it tells.
+            let has_overtaken =
+                matches!(error, WriteError::OutOfOrder { .. }) && (parked.is_stalled || parked.outstanding > 0);
+            let is_final = !has_overtaken && is_final(error);
+            if has_overtaken {
+                parked.is_stalled = true;
+            } else {
+                parked.stall();
+            }
             parked.is_dead |= is_final;
             if !is_final {
                 parked.writes.insert(number, write);
             }
-        }
+            (is_final, !has_overtaken)
+        };
         tracing::warn!(group = %self.group, number, %error, is_final, "a write of the log failed");
-        if !matches!(error, WriteError::OutOfOrder { .. }) || is_final {
+        if is_told {
             self.events.log_stalled(unavailable(error));
         }
     }
@@ -228,11 +237,30 @@ impl GroupLog {
 }
 
 impl Parked {
+    /// Writes wait from now on, and everyone concerned is about to be told.
+    fn stall(&mut self) {
+        self.is_stalled = true;
+        self.is_told = true;
+    }
+
     /// Whether a stall ends now: nothing waits any more. Ends it, if so.
     fn is_over(&mut self) -> bool {
         let is_over = self.is_stalled && !self.is_dead && self.writes.is_empty() && self.outstanding == 0;
         self.is_stalled &= !is_over;
+        self.is_told &= !is_over;
         is_over
+    }
+}
+
+/// Whether trying again cannot help.
+fn is_final(error: &WriteError) -> bool {
+    match error {
+        WriteError::DiskFull { .. } | WriteError::NoSegment { .. } | WriteError::QueueFull { .. } => false,
+        WriteError::OutOfOrder { .. }
+        | WriteError::Poisoned { .. }
+        | WriteError::Closed
+        | WriteError::TooLarge { .. }
+        | WriteError::StateTooLarge { .. } => true,
     }
 }
 

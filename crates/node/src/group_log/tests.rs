@@ -108,6 +108,43 @@ fn what_overtook_a_write_without_room_follows_it() {
     assert_eq!(fixture.events().last(), Some(&"resumed"));
 }
 
+/// The write before it has failed, but word of that has not come yet.
+#[test]
+fn what_overtakes_the_word_of_a_failure_waits_for_it() {
+    let mut fixture = Fixture::new(Threading::Inline);
+    fixture.write();
+    let done = Arc::clone(&fixture.done);
+    let record = Record::Entry { group: 1, index: 1, term: 1, payload: Bytes::new() };
+    let failed = Write { records: vec![record], done: Box::new(move || done.lock().push(1)) };
+    {
+        let mut parked = fixture.log.parked.lock();
+        (parked.next, parked.outstanding) = (2, 1);
+    }
+    fixture.next = 2;
+    fixture.write();
+    assert!(fixture.log.is_stalled());
+    assert_eq!((fixture.done(), fixture.events()), (vec![0], vec![]));
+    fixture.log.failed(1, failed, &WriteError::DiskFull { reason: "a test".to_owned() });
+    assert_eq!(fixture.events(), ["full"]);
+    fixture.log.retry();
+    assert_eq!((fixture.done(), fixture.events()), (vec![0, 1, 2], vec!["resumed"]));
+    fixture.write();
+    assert_eq!(fixture.done(), [0, 1, 2, 3]);
+}
+
+/// Nothing before it is on its way: it can never be written.
+#[test]
+fn what_follows_nothing_is_the_end() {
+    let mut fixture = Fixture::new(Threading::Inline);
+    fixture.write();
+    fixture.next = 2;
+    fixture.write();
+    assert_eq!(fixture.events(), ["broken"]);
+    fixture.log.retry();
+    assert!(fixture.log.is_stalled());
+    assert_eq!((fixture.done(), fixture.events()), (vec![0], vec![]));
+}
+
 #[test]
 fn a_disk_about_to_be_full_is_noticed_before_anything_is_written() {
     let mut fixture = Fixture::new(Threading::Inline);
