@@ -15,7 +15,7 @@ pub const TIMERS_PER_BATCH: usize = 4096;
 /// Channels that dequeues of one batch may find blocked; past it they go on in the background. A pause or a full
 /// limit is found out channel by channel: without a bound, the first dequeue after a pause of a million channels
 /// would stop the machine for seconds.
-pub const TRIES_PER_BATCH: usize = 10_000;
+pub const TRIES_PER_BATCH: usize = 2_000;
 /// Shortest lease, ms: below this a heartbeat at a third of it is lost in network jitter.
 pub const LEASE_MIN_MS: u64 = 100;
 /// Longest lease, ms (24 h): a lease is for liveness, not for keeping.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Version of the chunks. Bump it when a row changes shape, and keep reading the one before.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Chunk {

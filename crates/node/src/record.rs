@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use willow_core::Batch;
 
 /// What this build writes.
-const VERSION: u8 = 1;
-/// The oldest version this build reads. Version 1 is the first.
-const VERSION_OLDEST: u8 = 1;
+const VERSION: u8 = 2;
+/// The oldest version this build reads. What version 1 had was never released, and changed since.
+const VERSION_OLDEST: u8 = 2;
 
 /// Why a persisted record was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

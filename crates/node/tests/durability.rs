@@ -294,5 +294,5 @@ async fn a_record_of_another_version_is_refused_by_name() {
     log.close();
     drop(log);
     let refused = willow_node::Node::start(world.config()).await.unwrap_err().to_string();
-    assert!(refused.contains("record version 9, but this build reads 1 to 1"), "{refused}");
+    assert!(refused.contains("record version 9, but this build reads 2 to 2"), "{refused}");
 }

@@ -6,8 +6,8 @@ use willow_model::{Key, KeyValues, ValueRef, reserved};
 use willow_query::{Direction, Filter, Missing, Op, OrderBy, Query};
 
 use super::{
-    Blocking, CreateRule, EXPLAINED_RULES, Explanation, Limit, LimitExplanation, Limiter, RuleExplanation, RuleMode,
-    Verdict,
+    Blocking, CreateRule, EXPLAINED_RULES, Error, Explanation, Limit, LimitExplanation, Limiter, RuleExplanation,
+    RuleMode, Verdict,
     admission::{Seat, Target, bucket_of, clamp},
     bucket::LimitRef,
     catalogue::Terms,
@@ -34,8 +34,16 @@ struct Question<'a> {
 impl Limiter {
     /// Why would an increment pass or not? `what_if` are unsaved rules. One with the name of a stored
     /// rule stands in for it, and has the stored one's overrides if its key values are the same.
-    #[must_use]
-    pub fn explain(&self, key_values: &KeyValues, amount: u64, what_if: &[CreateRule], cx: Lookup<'_>) -> Explanation {
+    ///
+    /// # Errors
+    /// As the increment: when no limit is in the way, but the counter would leave 64 bits.
+    pub fn explain(
+        &self,
+        key_values: &KeyValues,
+        amount: u64,
+        what_if: &[CreateRule],
+        cx: Lookup<'_>,
+    ) -> Result<Explanation, Error> {
         let question = Question {
             target: self.target(key_values),
             amount,
@@ -70,7 +78,11 @@ impl Limiter {
         rules.sort_by(|a, b| a.name.cmp(&b.name));
         let truncated = truncated || rules.len() > EXPLAINED_RULES;
         rules.truncate(EXPLAINED_RULES);
-        Explanation { revision: cx.revision, allowed: denied_by.is_empty(), rules, truncated, denied_by }
+        let allowed = denied_by.is_empty();
+        if allowed {
+            self.check_sum(&question.target, amount)?;
+        }
+        Ok(Explanation { revision: cx.revision, allowed, rules, truncated, denied_by })
     }
 
     /// The limits of stored rules that the counter falls under, by rule.

@@ -195,6 +195,7 @@ fn explain(words: &Words, logged: &Logged) -> Result<Vec<String>, String> {
     let amount = words.number("amount")?.unwrap_or(1);
     let machine = &logged.machine;
     let explained = machine.limiter().explain(&kv(words.text()), amount, what_if.as_slice(), machine.lookup(0));
+    let explained = explained.map_err(|error| error.to_string())?;
     let mut lines = vec![format!("allowed: {}", explained.allowed)];
     for rule in &explained.rules {
         let verdict = match &rule.verdict {

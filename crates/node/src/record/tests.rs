@@ -98,10 +98,10 @@ fn what_follows_a_record_is_refused() {
 
 /// The bytes on disk are a promise to the next release.
 #[test]
-fn version_1_is_these_bytes() {
+fn version_2_is_these_bytes() {
     let id = EntryId { term: 3, node: 2, index: 300 };
-    assert_eq!(encode_entry(id, &Body::Blank).unwrap(), [1, 3, 2, 0xac, 0x02, 0]);
-    assert_eq!(encode_entry(id, &Body::Batch(&[7, 0])).unwrap(), [1, 3, 2, 0xac, 0x02, 1, 7, 0]);
+    assert_eq!(encode_entry(id, &Body::Blank).unwrap(), [2, 3, 2, 0xac, 0x02, 0]);
+    assert_eq!(encode_entry(id, &Body::Batch(&[7, 0])).unwrap(), [2, 3, 2, 0xac, 0x02, 1, 7, 0]);
     let of = Members { configs: vec![[1].into()], nodes: [(1, "a".to_owned())].into() };
-    assert_eq!(encode_entry(id, &Body::Members(of)).unwrap(), [1, 3, 2, 0xac, 0x02, 2, 1, 1, 1, 1, 1, 1, b'a']);
+    assert_eq!(encode_entry(id, &Body::Members(of)).unwrap(), [2, 3, 2, 0xac, 0x02, 2, 1, 1, 1, 1, 1, 1, b'a']);
 }

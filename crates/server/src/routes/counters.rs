@@ -185,7 +185,7 @@ pub(crate) async fn release_hold(
 #[utoipa::path(post, path = "/v1/limiter/explain", tag = "limiter", params(ReadParams), request_body = ExplainRequest,
     responses((status = 200, description = "The verdict and its reasons", body = Explanation)),
     extensions(("x-willow-read" = json!(true)), ("x-willow-errors" = json!(["OUT_OF_BOUNDS", "INVALID_NAME",
-        "INVALID_KEY_VALUES", "RESERVED_KEY"]))))]
+        "INVALID_KEY_VALUES", "RESERVED_KEY", "COUNTER_OVERFLOW"]))))]
 pub(crate) async fn explain_limits(
     State(app): State<Arc<App>>,
     Parameters(params): Parameters<ReadParams>,
@@ -204,5 +204,6 @@ pub(crate) async fn explain_limits(
     let rules: Vec<_> = rules.collect::<Result<_, _>>()?;
     let explain =
         |machine: &Machine, lookup: Lookup<'_>| machine.limiter().explain(&key_values, amount, &rules, lookup);
-    Ok(reply::json(&to::explanation(app.read(params.consistency, explain).await?)))
+    let explained = app.read(params.consistency, explain).await?;
+    Ok(reply::json(&to::explanation(explained.map_err(|error| refusal::problem(error.into()))?)))
 }

@@ -15,6 +15,7 @@ fn a_limit_is_checked_with_the_amount_and_nothing_overflows() {
     world.try_increment(&free, u64::MAX).unwrap();
     assert_eq!(world.try_increment(&free, 1), Err(Error::Overflow));
     assert_eq!(world.increment(&free, 1, Some(1_000), 0), Err(Error::Overflow.into()));
+    assert_eq!(world.explain(&free, 1, &[]), Err(Error::Overflow));
     // Two counters of a whole u64 each in one bucket: the sum is kept all the same.
     let other = counter(&[("b", "x"), ("c", "x")]);
     world.try_increment(&other, u64::MAX).unwrap();
@@ -82,7 +83,7 @@ fn usage_is_right_at_once_for_rules_that_come_and_go_over_counters() {
     assert_eq!(names(&denied_by), ["a/b2 [a=x b=\"2\"] 2+1/2 waiting 0"]);
     let command = DeleteOverride { rule: by_name("a"), override_: by_name("b2"), if_match: None };
     world.run(Command::DeleteOverride(command)).unwrap();
-    assert_eq!(names(&world.explain(&y, 1, &[]).denied_by), ["a [a=x] 6+1/4 waiting 0"]);
+    assert_eq!(names(&world.explain(&y, 1, &[]).unwrap().denied_by), ["a [a=x] 6+1/4 waiting 0"]);
 }
 
 /// §8.10
@@ -159,7 +160,7 @@ fn explain_says_why_for_every_rule_and_what_an_unsaved_one_would_do() {
         };
         explanation.rules.iter().map(|rule| format!("{}: {}", rule.name, verdict(&rule.verdict))).collect()
     };
-    let explained = world.explain(&key, 1, &[]);
+    let explained = world.explain(&key, 1, &[]).unwrap();
     let expected = ["differs: other a", "matched: x 1+1/At(1) false", "missing: lacks z"];
     assert_eq!(verdicts(&explained), expected);
     assert!(!explained.allowed && explained.revision == world.cx.revision());
@@ -172,7 +173,7 @@ fn explain_says_why_for_every_rule_and_what_an_unsaved_one_would_do() {
         mode: RuleMode::Enforce,
     };
     let what_if = [unsaved("matched", pattern(&[("a", "x")]), 9), unsaved("new", pattern(&[("a", "*")]), 1)];
-    let explained = world.explain(&key, 1, &what_if);
+    let explained = world.explain(&key, 1, &what_if).unwrap();
     let expected = ["differs: other a", "matched: own 1+1/At(9) true", "missing: lacks z", "new: own 1+1/At(1) false"];
     assert_eq!(verdicts(&explained), expected);
     assert_eq!(names(&explained.denied_by), ["new [a=x] 1+1/1 waiting 0"]);

@@ -159,7 +159,7 @@ impl World {
         std::mem::take(&mut self.cx.resolved).into_iter().map(|(waiter, reply)| (waiter, reply.is_ok())).collect()
     }
 
-    fn explain(&self, key_values: &KeyValues, amount: u64, what_if: &[CreateRule]) -> Explanation {
+    fn explain(&self, key_values: &KeyValues, amount: u64, what_if: &[CreateRule]) -> Result<Explanation, Error> {
         let lookup =
             crate::machine::Lookup { secret: &[0; 32], seed: 0, now_ms: self.cx.now_ms, revision: self.cx.revision() };
         self.limiter.explain(key_values, amount, what_if, lookup)

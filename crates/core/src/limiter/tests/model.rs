@@ -177,7 +177,7 @@ impl Run {
         let hold = (self.random.below(2) == 0).then(|| 100 + self.random.below(400));
         let wait_ms = if self.random.below(2) == 0 { 0 } else { 1 + self.random.below(3_000) };
         let standing = self.naive.standing(&key_values);
-        let explained = self.world.explain(&key_values, amount, &[]);
+        let explained = self.world.explain(&key_values, amount, &[]).unwrap();
         let command = Increment { key_values: key_values.clone(), amount, hold_ttl_ms: hold, wait_ms };
         match self.both(&Command::Increment(command), context) {
             Ok(Answer::Limit(Outcome::Incremented(done))) => {
