@@ -10,12 +10,12 @@ use super::report::{Row, Unit};
 /// Sizes and microseconds of one work.
 type Points = Vec<(f64, f64)>;
 
-const SIZE: (u32, u32) = (960, 620);
+const SIZE: (u32, u32) = (1000, 620);
 
 /// The works that were measured at three sizes or more, in microseconds.
 pub(super) fn series(rows: &[Row]) -> BTreeMap<String, Points> {
     let mut series: BTreeMap<String, Points> = BTreeMap::new();
-    for row in rows {
+    for row in rows.iter().filter(|row| row.willow > 0.0) {
         let micros = match row.unit {
             Unit::Micros => row.willow,
             Unit::PerSecond => 1e6 / row.willow,
@@ -27,6 +27,9 @@ pub(super) fn series(rows: &[Row]) -> BTreeMap<String, Points> {
         series.entry(name).or_default().push((row.size as f64, micros));
     }
     series.retain(|_, points| points.len() >= 3);
+    for points in series.values_mut() {
+        points.sort_by(|one, other| one.0.total_cmp(&other.0));
+    }
     series
 }
 
@@ -76,7 +79,7 @@ pub(super) fn draw(file: &Path, rows: &[Row]) -> anyhow::Result<()> {
     let mut chart = ChartBuilder::on(&canvas)
         .caption("Time of one call in process, by the number of resources or patterns", ("sans-serif", 18))
         .margin(12)
-        .margin_right(330)
+        .margin_right(370)
         .x_label_area_size(40)
         .y_label_area_size(70)
         .build_cartesian_2d((least..most).log_scale(), (fastest * 0.7..slowest * 1.4).log_scale())?;
@@ -98,19 +101,36 @@ pub(super) fn draw(file: &Path, rows: &[Row]) -> anyhow::Result<()> {
     let places = spread(&ends, 17, (30, SIZE.1 as i32 - 60));
     for (number, ((name, points), y)) in series.iter().zip(places).enumerate() {
         let text = format!("{name} (n^{:.2})", exponent(points));
-        let x = SIZE.0 as i32 - 330;
+        let x = SIZE.0 as i32 - 356;
         let style = ("sans-serif", 12).into_font().color(&color(number));
         canvas.draw(&Text::new(text, (x, y - 6), style))?;
         if let Some(end) = ends.get(number) {
-            canvas.draw(&PathElement::new([(x - 12, *end), (x - 3, y)], color(number).mix(0.6)))?;
+            canvas.draw(&PathElement::new([(x - 24, *end), (x - 4, y)], color(number).mix(0.5)))?;
         }
     }
     canvas.present()?;
     Ok(())
 }
 
+/// Dark enough for a name on white.
 fn color(number: usize) -> RGBColor {
-    let (red, green, blue) = Palette99::COLORS[number % Palette99::COLORS.len()];
+    const COLORS: &[(u8, u8, u8)] = &[
+        (31, 119, 180),
+        (200, 80, 0),
+        (44, 130, 44),
+        (190, 30, 40),
+        (120, 80, 170),
+        (120, 70, 60),
+        (200, 60, 150),
+        (90, 90, 90),
+        (120, 120, 0),
+        (0, 130, 150),
+        (20, 40, 120),
+        (150, 110, 40),
+        (90, 0, 90),
+        (0, 90, 60),
+    ];
+    let (red, green, blue) = COLORS[number % COLORS.len()];
     RGBColor(red, green, blue)
 }
 

@@ -13,7 +13,11 @@ mod postgres;
 mod report;
 mod work;
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
@@ -48,6 +52,9 @@ pub(crate) struct Arguments {
     /// Draw how times grow with the size into this SVG file
     #[arg(long)]
     plot: Option<PathBuf>,
+    /// Keep the rows in this JSON file, and show those of earlier runs with other sizes beside them
+    #[arg(long)]
+    rows: Option<PathBuf>,
     /// A command that runs as long as something is measured; its input then ends
     #[arg(long)]
     beside: Option<String>,
@@ -72,6 +79,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for &count in &arguments.patterns {
         rows.extend(part(arguments, 0, count)?);
     }
+    if let Some(file) = &arguments.rows {
+        rows = with_earlier(file, rows)?;
+    }
     crate::print(&report::table(&rows));
     if !growth::series(&rows).is_empty() {
         crate::print(&growth::table(&rows));
@@ -80,6 +90,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Puts rows into a file; those in it that were not measured again stay.
+fn with_earlier(file: &Path, rows: Vec<Row>) -> anyhow::Result<Vec<Row>> {
+    let earlier: Vec<Row> = if file.exists() { serde_json::from_slice(&std::fs::read(file)?)? } else { Vec::new() };
+    let again = |row: &Row| rows.iter().any(|new| new.size == row.size && new.work == row.work);
+    let mut all: Vec<Row> = earlier.into_iter().filter(|row| !again(row)).collect();
+    all.extend(rows);
+    std::fs::write(file, serde_json::to_vec_pretty(&all)?)?;
+    Ok(all)
 }
 
 /// Has a process of its own measure one size.
@@ -126,7 +146,8 @@ fn resources(count: u64, arguments: &Arguments) -> anyhow::Result<Vec<Row>> {
     }
     let memory =
         Row::new(count, "memory of one, 5 pairs, resident", Unit::Bytes, engine.resident as f64 / count as f64);
-    let counted = Row::new(count, "the same, counted", Unit::Bytes, engine.memory_bytes() as f64 / count as f64);
+    let counted =
+        Row::new(count, "memory of one, 5 pairs, counted", Unit::Bytes, engine.memory_bytes() as f64 / count as f64);
     let peer_size = peer.size()?.map(|size| size as f64 / count as f64);
     let (delete, insert) = engine.churn()?;
     let peer_rates = peer.churn(count)?;
@@ -150,7 +171,12 @@ fn resources(count: u64, arguments: &Arguments) -> anyhow::Result<Vec<Row>> {
         Unit::Bytes,
         counted as f64 / count as f64,
     ));
-    rows.push(Row::new(count, "the same, resident", Unit::Bytes, resident as f64 / count as f64));
+    rows.push(Row::new(
+        count,
+        "memory left after deleting all, per one there was: resident",
+        Unit::Bytes,
+        resident as f64 / count as f64,
+    ));
     Ok(rows)
 }
 
@@ -199,7 +225,7 @@ fn patterns(count: u64, arguments: &Arguments) -> anyhow::Result<Vec<Row>> {
     let goal = if count > 1_000_000 { 30_000.0 } else { 100_000.0 };
     let rate = Row::new(count, name, Unit::PerSecond, 1e6 / times.mean).with_goal(goal);
     let latency =
-        Row::new(count, format!("the same, one call ({matches:.0} matches on average)"), Unit::Micros, times.p50);
+        Row::new(count, format!("reverse match, one call, {matches:.0} matches on average"), Unit::Micros, times.p50);
     Ok(vec![
         Row { postgres: postgres.map(|times| 1e6 / times.mean), compared, ..rate },
         Row { willow_p99: Some(times.p99), postgres: postgres.map(|times| times.p50), ..latency },

@@ -116,7 +116,7 @@ pub(super) fn table(rows: &[Row]) -> Table {
             [
                 grouped(row.size),
                 row.work.clone(),
-                row.unit.show(row.willow),
+                show(Some(row.willow).filter(|willow| *willow > 0.0 || row.postgres.is_none())),
                 show(row.willow_p99),
                 show(row.postgres),
                 ratio.unwrap_or_default(),

@@ -73,7 +73,10 @@ pub(super) fn all(count: u64) -> Vec<Work> {
     let late_page = ((count / TEAMS / 100) as usize).saturating_sub(4).min(999);
     let mut works = vec![ordered_by_another("equality (1%), order by another key, limit 100", 0)];
     if late_page > 0 {
-        works.push(ordered_by_another(&format!("the same, page {}", late_page + 1), late_page));
+        works.push(ordered_by_another(
+            &format!("equality (1%), order by another key, limit 100, page {}", late_page + 1),
+            late_page,
+        ));
     }
     works.extend([
         ranges(),

@@ -279,7 +279,7 @@ fn small_patterns(count: u64) {
         for _ in 0..random.below(5) {
             let key = random.zipf(30);
             let value = if random.below(10) < 3 { Value::Any } else { value(&mut random, key) };
-            pairs.insert(format!("k{key}"), value);
+            pairs.entry(format!("k{key}")).or_insert(value);
         }
         trie.insert(doc as u32, &KeyValues::pattern(pairs).unwrap());
     }
