@@ -140,10 +140,17 @@ fn properties(out: &mut String, schema: &Value) {
             escape(name),
             type_of(property),
             bounds(property),
-            markdown(field(property, "description")),
+            markdown(description(property)),
         );
     }
     out.push_str("</table>");
+}
+
+/// What a property is; where it may be null, that stands with the other choice.
+fn description(property: &Value) -> &str {
+    let choices = property["anyOf"].as_array().into_iter().flatten();
+    let mut texts = std::iter::once(property).chain(choices).map(|schema| field(schema, "description"));
+    texts.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 /// The type of a schema in a few words, with links.
@@ -180,4 +187,19 @@ fn bounds(schema: &Value) -> String {
     let given = names.into_iter().filter_map(|name| Some(format!("{name} {}", schema.get(name)?)));
     let given: Vec<_> = given.collect();
     if given.is_empty() { String::new() } else { format!("<br><span class=\"facts\">{}</span>", given.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_property_is_stands_in_its_row_also_where_it_may_be_null() {
+        let backoff = json!({"$ref": "#/components/schemas/Backoff", "description": "Between attempts."});
+        let mut out = String::new();
+        properties(&mut out, &json!({"properties": {"backoff": {"anyOf": [backoff, {"type": "null"}]}}}));
+        assert!(out.contains("#schema-Backoff") && out.contains("Between attempts."), "{out}");
+    }
 }
