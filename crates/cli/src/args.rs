@@ -2,7 +2,7 @@
 
 use std::{io::Read as _, time::Duration};
 
-use willow_api::limiter::Limit;
+use willow_api::{QueryInput, limiter::Limit};
 use willow_model::{KeyValues, Origin};
 use willow_query::Query;
 
@@ -56,16 +56,21 @@ impl QueryArguments {
     }
 
     pub(crate) fn read(&self) -> Result<Query, Failure> {
-        read_query(&self.query, self.json)
+        if self.json {
+            return Query::from_json(&stdin_or(&self.query)?).map_err(Failure::usage);
+        }
+        read_query(&self.query)
     }
 }
 
-pub(crate) fn read_query(text: &str, json: bool) -> Result<Query, Failure> {
-    let text = stdin_or(text)?;
-    if json {
-        return Query::from_json(&text).map_err(Failure::usage);
-    }
-    text.parse::<Query>().map_err(|error| Failure::usage(error.render()))
+/// A query as text; `-` reads it from standard input.
+pub(crate) fn read_query(text: &str) -> Result<Query, Failure> {
+    stdin_or(text)?.parse::<Query>().map_err(|error| Failure::usage(error.render()))
+}
+
+/// The same, of an option that may be absent.
+pub(crate) fn some_query(text: Option<&str>) -> Result<Option<QueryInput>, Failure> {
+    Ok(text.map(read_query).transpose()?.map(Into::into))
 }
 
 /// The text itself, or standard input for `-`.

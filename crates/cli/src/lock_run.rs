@@ -31,9 +31,10 @@ use crate::{
 const SHORTEST: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args)]
+#[command(override_usage = "willow lock run [OPTIONS] --key <KEY=VALUE>... -- <COMMAND>...")]
 pub(crate) struct Arguments {
     /// A pair of the lock's key values, such as deploy=web; may be repeated
-    #[arg(long = "key", required = true)]
+    #[arg(long = "key", value_name = "KEY=VALUE", required = true)]
     keys: Vec<String>,
     #[command(flatten)]
     mode: Mode,

@@ -179,4 +179,11 @@ mod tests {
     fn the_arguments_are_consistent() {
         Args::command().debug_assert();
     }
+
+    #[test]
+    fn a_new_limit_does_not_silently_end_a_rule_s_shadow_mode() {
+        let update = ["willow", "rule", "update", "r", "--limit", "2"];
+        assert!(Args::try_parse_from(update).is_err());
+        assert!(Args::try_parse_from(update.into_iter().chain(["--mode", "shadow"])).is_ok());
+    }
 }

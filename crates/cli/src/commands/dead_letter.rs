@@ -6,7 +6,7 @@ use willow_client::Client;
 
 use super::answer;
 use crate::{
-    args::{QueryArguments, read_query},
+    args::{QueryArguments, some_query},
     failure::Failure,
     output::{ITEMS, Output},
 };
@@ -41,8 +41,8 @@ pub(crate) struct Part {
 
 impl Part {
     fn request(&self) -> Result<DeadLetterActionRequest, Failure> {
-        let query = self.query.as_deref().map(|text| read_query(text, false)).transpose()?;
-        Ok(DeadLetterActionRequest { query: query.map(Into::into), max_items: self.max_items, request_id: None })
+        let query = some_query(self.query.as_deref())?;
+        Ok(DeadLetterActionRequest { query, max_items: self.max_items, request_id: None })
     }
 }
 

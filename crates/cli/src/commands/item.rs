@@ -256,7 +256,7 @@ async fn enqueue_batch(client: &Client, queue: &str) -> Result<(), Failure> {
 }
 
 async fn take(client: &Client, dequeue: Dequeue, output: &Output) -> Result<(), Failure> {
-    let mut query = read_query(&dequeue.query, false)?;
+    let mut query = read_query(&dequeue.query)?;
     let order = match dequeue.order {
         Order::Priority => DequeueOrder::Priority,
         Order::RoundRobin => DequeueOrder::RoundRobin(RoundRobin { cursor: dequeue.cursor }),
@@ -264,10 +264,10 @@ async fn take(client: &Client, dequeue: Dequeue, output: &Output) -> Result<(), 
         Order::LongestIdle => DequeueOrder::LongestIdle,
         Order::Oldest if query.order_by.is_empty() => DequeueOrder::Oldest,
         Order::Oldest => {
-            let keys = serde_json::to_value(&query).ok().and_then(|query| query.get("order_by").cloned());
-            let keys = keys.and_then(|keys| serde_json::from_value(keys).ok()).unwrap_or_default();
+            let keys =
+                serde_json::to_value(&query).and_then(|mut query| serde_json::from_value(query["order_by"].take()));
             query.order_by.clear();
-            DequeueOrder::OrderBy(keys)
+            DequeueOrder::OrderBy(keys.map_err(anyhow::Error::from)?)
         }
     };
     let request = DequeueRequest {

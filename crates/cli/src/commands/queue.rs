@@ -12,7 +12,7 @@ use willow_client::Client;
 
 use super::answer;
 use crate::{
-    args::{QueryArguments, duration, key_values, limit, ms, read_query},
+    args::{QueryArguments, duration, key_values, limit, ms, some_query},
     failure::Failure,
     output::{Output, QUEUES},
 };
@@ -65,7 +65,7 @@ pub(crate) enum Verb {
         /// Its name or id
         queue: String,
     },
-    /// Change a queue's settings
+    /// Replace a queue's settings: those not given get their defaults
     Update {
         /// Its name or id
         queue: String,
@@ -107,8 +107,7 @@ pub(crate) struct Part {
 
 impl Part {
     fn request(&self) -> Result<QueueActionRequest, Failure> {
-        let query = self.query.as_deref().map(|text| read_query(text, false)).transpose()?;
-        Ok(QueueActionRequest { query: query.map(Into::into), request_id: None })
+        Ok(QueueActionRequest { query: some_query(self.query.as_deref())?, request_id: None })
     }
 }
 

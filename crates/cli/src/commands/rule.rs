@@ -62,8 +62,8 @@ pub(crate) enum Verb {
         /// New limit
         #[arg(long, value_parser = limit)]
         limit: Limit,
-        /// Whether it denies
-        #[arg(long, value_enum, default_value = "enforce")]
+        /// Whether it denies; no default, which would silently end a trial in the shadow
+        #[arg(long, value_enum)]
         mode: Mode,
         /// New name
         #[arg(long)]
