@@ -65,7 +65,7 @@ pub(crate) fn run(sh: &Shell, bench: Bench) -> anyhow::Result<()> {
         Bench::Engine => Ok(cmd!(sh, "cargo bench --package willow-query --bench engine").run()?),
         Bench::Instructions { record } => instructions::run(sh, record),
         Bench::Log => Ok(cmd!(sh, "cargo bench --package willow-storage").run()?),
-        Bench::Node => Ok(cmd!(sh, "cargo bench --package willow-node").run()?),
+        Bench::Node => Ok(cmd!(sh, "cargo run --release --package willow-node --example propose").run()?),
     }
 }
 

@@ -20,7 +20,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what the tests and benchmarks need from Debian and PyPI
+    /// Install what the tests need; with --peers, what the benchmarks need from Debian too
     Setup {
         /// Also the peers that benchmarks compare with
         #[arg(long)]

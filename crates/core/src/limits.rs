@@ -57,7 +57,7 @@ pub const METADATA_PAIRS: usize = 32;
 pub const RULES: usize = in_tests(200, 1_000_000);
 /// Overrides of a machine.
 pub const OVERRIDES: usize = in_tests(100, 1_000_000);
-/// Overrides of one rule. They all go with it in one apply, and counters move out of their buckets: about 10 µs
+/// Overrides of one rule. They all go with it in one apply, and counters move out of their buckets: about 18 µs
 /// each. (In steps, a rule would be half deleted meanwhile: neither limiting nor gone.)
 pub const OVERRIDES_PER_RULE: u64 = in_tests(40, 20_000) as u64;
 /// Unsaved rules of one what-if explain.
