@@ -158,21 +158,8 @@ fn q() -> Selector {
 }
 
 fn item(key_values: &[(&str, String)]) -> NewItem {
-    NewItem {
-        key_values: KeyValues::user(key_values.iter().map(|(key, value)| (*key, value.as_str()))).unwrap(),
-        data: Arc::from([7; 100]),
-        content_type: "application/json".into(),
-        updatable: None,
-        max_attempts: None,
-        backoff: None,
-        retry_position: None,
-        lease_ms: None,
-        priority: None,
-        weight: None,
-        delay_ms: 0,
-        expires_in_ms: None,
-        idempotency_key: None,
-    }
+    let key_values = KeyValues::user(key_values.iter().map(|(key, value)| (*key, value.as_str()))).unwrap();
+    NewItem::new(key_values, Arc::from([7; 100]), "application/json")
 }
 
 fn dequeue(query: &str, order: Order) -> Dequeue {

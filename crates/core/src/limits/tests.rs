@@ -137,21 +137,8 @@ fn dequeue(order: Order, wait_ms: u64) -> Command {
 }
 
 fn enqueue(key_values: &str, key: Option<&str>) -> Command {
-    let item = NewItem {
-        key_values: kv(key_values),
-        data: Arc::from(&b""[..]),
-        content_type: "".into(),
-        updatable: None,
-        max_attempts: None,
-        backoff: None,
-        retry_position: None,
-        lease_ms: None,
-        priority: None,
-        weight: None,
-        delay_ms: 0,
-        expires_in_ms: None,
-        idempotency_key: key.map(Into::into),
-    };
+    let item =
+        NewItem { idempotency_key: key.map(Into::into), ..NewItem::new(kv(key_values), Arc::from(&b""[..]), "") };
     queue::Command::Enqueue(Enqueue { queue: named("q"), items: vec![item] }).into()
 }
 

@@ -181,6 +181,28 @@ pub struct NewItem {
     pub idempotency_key: Option<Box<str>>,
 }
 
+impl NewItem {
+    /// An item with the queue's defaults, due at once and for good.
+    #[must_use]
+    pub fn new(key_values: KeyValues, data: Data, content_type: &str) -> Self {
+        Self {
+            key_values,
+            data,
+            content_type: content_type.into(),
+            updatable: None,
+            max_attempts: None,
+            backoff: None,
+            retry_position: None,
+            lease_ms: None,
+            priority: None,
+            weight: None,
+            delay_ms: 0,
+            expires_in_ms: None,
+            idempotency_key: None,
+        }
+    }
+}
+
 /// Takes items of the channels that match.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dequeue {

@@ -46,21 +46,7 @@ pub(crate) fn config() -> QueueConfig {
 }
 
 pub(crate) fn item(key_values: &str, data: &str) -> NewItem {
-    NewItem {
-        key_values: kv(key_values),
-        data: Arc::from(data.as_bytes()),
-        content_type: "text/plain".into(),
-        updatable: None,
-        max_attempts: None,
-        backoff: None,
-        retry_position: None,
-        lease_ms: None,
-        priority: None,
-        weight: None,
-        delay_ms: 0,
-        expires_in_ms: None,
-        idempotency_key: None,
-    }
+    NewItem::new(kv(key_values), Arc::from(data.as_bytes()), "text/plain")
 }
 
 pub(crate) fn updatable(key_values: &str, data: &str) -> NewItem {

@@ -19,21 +19,7 @@ fn q() -> Selector {
 }
 
 fn item(key_values: &str) -> NewItem {
-    NewItem {
-        key_values: KeyValues::parse(Origin::User, key_values).unwrap(),
-        data: Arc::from(&b""[..]),
-        content_type: "".into(),
-        updatable: None,
-        max_attempts: None,
-        backoff: None,
-        retry_position: None,
-        lease_ms: None,
-        priority: None,
-        weight: None,
-        delay_ms: 0,
-        expires_in_ms: None,
-        idempotency_key: None,
-    }
+    NewItem::new(KeyValues::parse(Origin::User, key_values).unwrap(), Arc::from(&b""[..]), "")
 }
 
 /// Channels `n=0`… of two items each, every other one also with `even=1`.
