@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("willow-client", &["willow-api", "willow-model", "willow-query"]),
     ("willow", &["willow-api", "willow-client", "willow-model", "willow-query", "willow-server"]),
     ("willow-harness", &[]),
+    ("willow-sim", &["willow-core", "willow-model", "willow-node", "willow-query", "willow-storage"]),
     ("willow-examples", &["willow-api", "willow-client", "willow-harness", "willow-model", "willow-query"]),
     ("willow-bench", &["willow-api", "willow-client", "willow-harness", "willow-model", "willow-query"]),
     ("xtask", &["willow-harness"]),

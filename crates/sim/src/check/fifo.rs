@@ -1,0 +1,110 @@
+//! **Lines are fair.** If any reader sees acquire a before acquire b in the line of a lock, then no reader
+//! sees b before a, and if both are granted, a's token is smaller: a waiter keeps its place, whoever leads.
+//! (Sessions that ask for a lock twice are left out: what one holds it may take again past the line.)
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Violation, violation};
+use crate::history::{Action, Answer, History, OpId};
+
+const NAME: &str = "lines are fair";
+
+/// Lists acquires that overtook another.
+#[must_use]
+pub fn check(history: &History) -> Vec<Violation> {
+    let grants = grants(history);
+    let mut order: BTreeMap<(&str, &str, &str), OpId> = BTreeMap::new();
+    for operation in history.first_calls() {
+        let Action::ReadLock { lock, .. } = &operation.action else { continue };
+        let Some(Answer::Lock(Some(view))) = operation.answer() else { continue };
+        for (place, ahead) in view.waiters.iter().enumerate() {
+            for behind in &view.waiters[place + 1..] {
+                order.entry((lock, ahead, behind)).or_insert(operation.id);
+            }
+        }
+    }
+    let mut violations = Vec::new();
+    for ((lock, ahead, behind), seen) in &order {
+        if let Some(other) = order.get(&(*lock, *behind, *ahead))
+            && ahead < behind
+        {
+            let what = format!("lock {lock}: {ahead} and {behind} changed places in line");
+            violations.push(violation(NAME, what, [*seen, *other]));
+        }
+        if let (Some((first, one)), Some((second, other))) =
+            (grants.get(&(*lock, *ahead)), grants.get(&(*lock, *behind)))
+            && first > second
+        {
+            let what = format!("lock {lock}: {behind} overtook {ahead}, which was before it in line");
+            violations.push(violation(NAME, what, [*seen, *one, *other]));
+        }
+    }
+    violations
+}
+
+/// The token that each acquire got for each lock, by its owner.
+fn grants(history: &History) -> BTreeMap<(&str, &str), (u64, OpId)> {
+    let mut asked: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut twice: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for operation in history.first_calls() {
+        if let Action::Acquire { locks, session: Some(session), .. } = &operation.action {
+            let again = locks.iter().filter(|(lock, _)| !asked.insert((lock, session)));
+            twice.extend(again.map(|(lock, _)| (&**lock, &**session)));
+        }
+    }
+    let mut grants = BTreeMap::new();
+    for operation in history.first_calls() {
+        let Action::Acquire { owner, .. } = &operation.action else { continue };
+        let Some(Answer::Acquired { session, grants: granted, .. }) = operation.answer() else { continue };
+        for grant in granted.iter().filter(|grant| !twice.contains(&(&*grant.lock, &**session))) {
+            grants.insert((&*grant.lock, &**owner), (grant.token, operation.id));
+        }
+    }
+    grants
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::{Script, acquire_as};
+    use crate::history::{Grant, LockView, Mode};
+
+    fn line(script: &mut Script, waiters: &[&str]) {
+        let waiters = waiters.iter().map(|owner| (*owner).to_owned()).collect();
+        let action = Action::ReadLock { lock: "l".to_owned(), stale: true };
+        script.ok(0, 10, action, Answer::Lock(Some(LockView { holders: vec![], waiters })));
+    }
+
+    fn granted(script: &mut Script, owner: &str, token: u64) {
+        let grants = vec![Grant { lock: "l".to_owned(), token, depth: 1 }];
+        let answer = Answer::Acquired { session: owner.to_owned(), expires_in_ms: 1, grants };
+        script.ok(0, 10, acquire_as(owner, Mode::Exclusive), answer);
+    }
+
+    #[test]
+    fn one_after_the_other_is_fine() {
+        let mut script = Script::new();
+        line(&mut script, &["a", "b", "c"]);
+        line(&mut script, &["b", "c", "d"]);
+        granted(&mut script, "a", 1);
+        granted(&mut script, "c", 3);
+        assert_eq!(check(&script.history), vec![]);
+    }
+
+    #[test]
+    fn a_waiter_that_is_overtaken_is_found() {
+        let mut script = Script::new();
+        line(&mut script, &["a", "b"]);
+        granted(&mut script, "b", 1);
+        granted(&mut script, "a", 2);
+        assert!(script.fails(check));
+    }
+
+    #[test]
+    fn a_line_that_changes_is_found() {
+        let mut script = Script::new();
+        line(&mut script, &["a", "b"]);
+        line(&mut script, &["b", "a"]);
+        assert!(script.fails(check));
+    }
+}

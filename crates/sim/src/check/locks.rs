@@ -1,0 +1,375 @@
+//! **Grants of each lock are linearizable.** For each lock there is a total order of all answered calls on it,
+//! and of some of the unanswered ones, that respects real time (a call that returned before another began
+//! comes first), such that in that order
+//! - an exclusive grant finds nobody else holding, a shared one no exclusive holder, and permits never exceed
+//!   the maximum;
+//! - each new grant has a larger token than any grant of this lock before it;
+//! - a holder stops holding only by its release, by force, with its session, or once its lease can have ended:
+//!   at or after the lower bound of its beginning plus its length;
+//! - a release or renewal that succeeds finds its grant held, one that is refused finds it not held;
+//! - a try for an exclusive lock that is refused finds it held; a read finds exactly the holders there are.
+
+use std::collections::BTreeMap;
+
+use super::linear::{self, Model, Timed, Verdict, Window};
+use super::{Violation, violation};
+use crate::history::{Action, Answer, History, Micros, Mode, Operation, Outcome, Refusal};
+
+const NAME: &str = "locks linearizable";
+
+/// Lists locks whose history is not linearizable.
+#[must_use]
+pub fn check(history: &History) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (lock, calls) in partition(history) {
+        match linear::check(&Lock { history }, State::default(), &calls) {
+            Verdict::Linearizable | Verdict::Undecided => {}
+            Verdict::Impossible(operation) => {
+                violations.push(violation(NAME, format!("lock {lock}: this answer is impossible"), [operation]));
+            }
+        }
+    }
+    violations
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct State {
+    holders: Vec<Holding>,
+    /// Largest token granted.
+    newest: u64,
+    /// The last call took effect at or after this.
+    floor_us: Micros,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Holding {
+    /// Unknown when the grant was never answered.
+    session: Option<String>,
+    token: Option<u64>,
+    exclusive: bool,
+    permits: u32,
+    depth: u32,
+    ttl_ms: u64,
+    /// Its lease cannot have ended before.
+    until_us: Micros,
+}
+
+#[derive(Clone, Debug)]
+enum Call {
+    Granted {
+        session: String,
+        token: u64,
+        depth: u32,
+        mode: Mode,
+        ttl_ms: u64,
+    },
+    /// May have been granted; `kept` if nothing but the end of its lease takes it back.
+    Perhaps {
+        mode: Mode,
+        ttl_ms: u64,
+        kept: bool,
+    },
+    /// An exclusive try of a single lock found it held by others.
+    Held {
+        session: Option<String>,
+    },
+    Released {
+        session: String,
+        token: Option<u64>,
+        depth: Option<u32>,
+    },
+    /// The caller was told that it does not hold the lock.
+    NotHeld {
+        session: String,
+        token: Option<u64>,
+    },
+    Renewed {
+        session: String,
+        token: Option<u64>,
+    },
+    SessionEnded {
+        session: String,
+    },
+    Forced,
+    Nothing,
+    Read {
+        tokens: Vec<u64>,
+    },
+}
+
+struct Lock<'a> {
+    history: &'a History,
+}
+
+impl Model for Lock<'_> {
+    type State = State;
+    type Call = Call;
+
+    fn step(&self, state: &State, call: &Call, window: Window) -> Vec<State> {
+        let mut state = state.clone();
+        state.floor_us = state.floor_us.max(window.from_us);
+        if state.floor_us > window.until_us {
+            return vec![];
+        }
+        match call {
+            Call::Granted { session, token, depth, mode, ttl_ms } => {
+                self.grant(state, window, Some((session, *token, *depth)), *mode, *ttl_ms, true)
+            }
+            Call::Perhaps { mode, ttl_ms, kept } => self.grant(state, window, None, *mode, *ttl_ms, *kept),
+            Call::Held { session } => {
+                let others = state.holders.iter().any(|holding| session.is_none() || holding.session != *session);
+                if others { vec![state] } else { vec![] }
+            }
+            Call::Released { session, token, depth } => release(state, session, *token, *depth),
+            Call::NotHeld { session, token } => {
+                let held = state.holders.iter().position(|holding| holding.is(session, *token));
+                state.without_lapsed(held.into_iter().collect(), window.until_us).into_iter().collect()
+            }
+            Call::Renewed { session, token } => self.renew(state, session, *token),
+            Call::SessionEnded { session } => {
+                state.holders.retain(|holding| holding.session.as_deref() != Some(session));
+                vec![state]
+            }
+            Call::Forced if state.holders.is_empty() => vec![],
+            Call::Forced => vec![State { holders: vec![], ..state }],
+            Call::Nothing => {
+                let all = (0..state.holders.len()).collect();
+                state.without_lapsed(all, window.until_us).into_iter().collect()
+            }
+            Call::Read { tokens } => read(state, tokens, window),
+        }
+    }
+}
+
+impl Lock<'_> {
+    fn grant(
+        &self,
+        mut state: State,
+        window: Window,
+        known: Option<(&String, u64, u32)>,
+        mode: Mode,
+        ttl_ms: u64,
+        kept: bool,
+    ) -> Vec<State> {
+        if let Some((session, token, depth)) = known
+            && depth > 1
+        {
+            // Counted once more: nothing new is granted.
+            let until_us = self.history.lease_end_us(state.floor_us, ttl_ms);
+            let Some(held) = state.holders.iter_mut().find(|holding| holding.is(session, Some(token))) else {
+                return vec![];
+            };
+            (held.depth, held.until_us) = (depth, held.until_us.max(until_us));
+            return vec![state];
+        }
+        if known.is_some_and(|(_, token, _)| token <= state.newest) {
+            return vec![];
+        }
+        let mut states = Vec::new();
+        for mut state in state.with_room(mode, window.until_us) {
+            let until_us = if kept { self.history.lease_end_us(state.floor_us, ttl_ms) } else { state.floor_us };
+            state.newest = known.map_or(state.newest, |(_, token, _)| token);
+            state.holders.push(Holding {
+                session: known.map(|(session, _, _)| session.clone()),
+                token: known.map(|(_, token, _)| token),
+                exclusive: mode == Mode::Exclusive,
+                permits: permits(mode),
+                depth: 1,
+                ttl_ms,
+                until_us,
+            });
+            state.holders.sort();
+            states.push(state);
+        }
+        states
+    }
+
+    fn renew(&self, mut state: State, session: &str, token: Option<u64>) -> Vec<State> {
+        let Some(held) = state.holders.iter_mut().find(|holding| holding.is(session, token)) else { return vec![] };
+        held.until_us = held.until_us.max(self.history.lease_end_us(state.floor_us, held.ttl_ms));
+        vec![state]
+    }
+}
+
+impl Holding {
+    fn is(&self, session: &str, token: Option<u64>) -> bool {
+        self.session.as_deref() == Some(session) && token.is_none_or(|token| self.token == Some(token))
+    }
+}
+
+impl State {
+    /// The state in which these holders' leases have ended, if they can have by `latest_us`.
+    fn without_lapsed(mut self, mut lapsed: Vec<usize>, latest_us: Micros) -> Option<Self> {
+        lapsed.sort_unstable();
+        for place in lapsed.into_iter().rev() {
+            let until_us = self.holders.remove(place).until_us;
+            if until_us > latest_us {
+                return None;
+            }
+            self.floor_us = self.floor_us.max(until_us);
+        }
+        Some(self)
+    }
+
+    /// The states in which just so many leases have ended that `mode` can be granted. Any further lease may
+    /// end later, when something shows that it has.
+    fn with_room(&self, mode: Mode, latest_us: Micros) -> Vec<Self> {
+        let in_the_way: Vec<usize> = match mode {
+            Mode::Exclusive => (0..self.holders.len()).collect(),
+            Mode::Shared => (0..self.holders.len()).filter(|place| self.holders[*place].exclusive).collect(),
+            Mode::Semaphore { permits, max_permits } => {
+                return self.with_permits(permits, max_permits, latest_us);
+            }
+        };
+        self.clone().without_lapsed(in_the_way, latest_us).into_iter().collect()
+    }
+
+    fn with_permits(&self, permits: u32, max_permits: u32, latest_us: Micros) -> Vec<Self> {
+        let taken: u32 = self.holders.iter().map(|holding| holding.permits).sum();
+        if taken + permits <= max_permits {
+            return vec![self.clone()];
+        }
+        let mut states = Vec::new();
+        for place in 0..self.holders.len() {
+            if let Some(state) = self.clone().without_lapsed(vec![place], latest_us) {
+                states.extend(state.with_permits(permits, max_permits, latest_us));
+            }
+        }
+        states.sort();
+        states.dedup();
+        states
+    }
+}
+
+fn release(mut state: State, session: &str, token: Option<u64>, depth: Option<u32>) -> Vec<State> {
+    let Some(place) = state.holders.iter().position(|holding| holding.is(session, token)) else { return vec![] };
+    let left = state.holders[place].depth - 1;
+    if depth.is_some_and(|depth| depth != left) {
+        return vec![];
+    }
+    if left == 0 {
+        state.holders.remove(place);
+    } else {
+        state.holders[place].depth = left;
+    }
+    vec![state]
+}
+
+/// A reader sees exactly who holds. A grant that was never answered may be seen here first, with its token.
+fn read(mut state: State, tokens: &[u64], window: Window) -> Vec<State> {
+    for token in tokens {
+        if state.holders.iter().any(|holding| holding.token == Some(*token)) {
+            continue;
+        }
+        let Some(unnamed) = state.holders.iter_mut().find(|holding| holding.token.is_none()) else { return vec![] };
+        if *token <= state.newest {
+            return vec![];
+        }
+        unnamed.token = Some(*token);
+        state.newest = *token;
+    }
+    let unseen = |(_, holding): &(usize, &Holding)| holding.token.is_none_or(|token| !tokens.contains(&token));
+    let lapsed = state.holders.iter().enumerate().filter(unseen).map(|(place, _)| place).collect();
+    state.without_lapsed(lapsed, window.until_us).into_iter().collect()
+}
+
+fn permits(mode: Mode) -> u32 {
+    match mode {
+        Mode::Semaphore { permits, .. } => permits,
+        Mode::Exclusive | Mode::Shared => 0,
+    }
+}
+
+/// Calls by lock. An acquire of several locks is a call on each.
+fn partition(history: &History) -> BTreeMap<&str, Vec<Timed<Call>>> {
+    let mut calls: BTreeMap<&str, Vec<Timed<Call>>> = BTreeMap::new();
+    let mixed = locks_of_several(history);
+    let mut held_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for operation in history.first_calls() {
+        if let Some(Answer::Acquired { session, grants, .. }) = operation.answer() {
+            held_by.entry(session).or_default().extend(grants.iter().map(|grant| &*grant.lock));
+        }
+    }
+    for operation in history.first_calls() {
+        for (lock, call) in calls_of(operation, &mixed, &held_by) {
+            let timed =
+                Timed { operation: operation.id, from_us: operation.invoked_us, until_us: operation.over_us(), call };
+            calls.entry(lock).or_default().push(timed);
+        }
+    }
+    calls
+}
+
+/// Locks that some acquire wants together with others: their lines may be blocked by another lock.
+fn locks_of_several(history: &History) -> std::collections::BTreeSet<&str> {
+    let several = history.operations.iter().filter_map(|operation| match &operation.action {
+        Action::Acquire { locks, .. } if locks.len() > 1 => Some(locks),
+        _ => None,
+    });
+    several.flatten().map(|(lock, _)| &**lock).collect()
+}
+
+fn calls_of<'a>(
+    operation: &'a Operation,
+    mixed: &std::collections::BTreeSet<&str>,
+    held_by: &BTreeMap<&str, Vec<&'a str>>,
+) -> Vec<(&'a str, Call)> {
+    let Operation { action, outcome, request_id, .. } = operation;
+    match (action, outcome) {
+        (Action::Acquire { locks, ttl_ms, .. }, Outcome::Ok(Answer::Acquired { session, grants, .. })) => {
+            let granted = |((lock, mode), grant): (&'a (String, Mode), &crate::history::Grant)| {
+                let (session, mode, ttl_ms) = (session.clone(), *mode, *ttl_ms);
+                (&**lock, Call::Granted { session, token: grant.token, depth: grant.depth, mode, ttl_ms })
+            };
+            locks.iter().zip(grants).map(granted).collect()
+        }
+        (Action::Acquire { locks, ttl_ms, .. }, Outcome::Unknown(_)) => {
+            let kept = request_id.is_some();
+            let perhaps =
+                |(lock, mode): &'a (String, Mode)| (&**lock, Call::Perhaps { mode: *mode, ttl_ms: *ttl_ms, kept });
+            locks.iter().map(perhaps).collect()
+        }
+        (Action::Acquire { locks, session, .. }, Outcome::Refused(Refusal::Held)) => match &locks[..] {
+            [(lock, Mode::Exclusive)] if !mixed.contains(&**lock) => {
+                vec![(&**lock, Call::Held { session: session.clone() })]
+            }
+            _ => vec![],
+        },
+        (Action::Release { lock, session, token }, outcome) => {
+            let (session, token) = (session.clone(), *token);
+            let call = match outcome {
+                Outcome::Ok(Answer::Released { depth }) => Call::Released { session, token, depth: Some(*depth) },
+                Outcome::Unknown(_) => Call::Released { session, token, depth: None },
+                Outcome::Refused(refusal) if refusal.says_gone() => Call::NotHeld { session, token },
+                _ => return vec![],
+            };
+            vec![(lock, call)]
+        }
+        (Action::RenewLock { lock, session, token }, outcome) => {
+            let (session, token) = (session.clone(), *token);
+            match outcome {
+                Outcome::Ok(_) => vec![(&**lock, Call::Renewed { session, token })],
+                Outcome::Refused(refusal) if refusal.says_gone() => {
+                    vec![(&**lock, Call::NotHeld { session, token })]
+                }
+                _ => vec![],
+            }
+        }
+        (Action::EndSession { session }, Outcome::Ok(_) | Outcome::Unknown(_)) => {
+            let mut locks = held_by.get(&**session).cloned().unwrap_or_default();
+            locks.sort_unstable();
+            locks.dedup();
+            locks.into_iter().map(|lock| (lock, Call::SessionEnded { session: session.clone() })).collect()
+        }
+        (Action::ForceRelease { lock }, Outcome::Ok(_) | Outcome::Unknown(_)) => vec![(lock, Call::Forced)],
+        (Action::ForceRelease { lock }, Outcome::Refused(Refusal::NotHeld)) => vec![(lock, Call::Nothing)],
+        (Action::ReadLock { lock, stale: false }, Outcome::Ok(Answer::Lock(view))) => {
+            let tokens = view.iter().flat_map(|view| &view.holders).map(|holder| holder.token).collect();
+            vec![(lock, Call::Read { tokens })]
+        }
+        _ => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests;
