@@ -11,4 +11,10 @@
 #![warn(missing_docs)]
 
 pub mod check;
+#[cfg(feature = "cluster")]
+pub mod faults;
 pub mod history;
+#[cfg(feature = "cluster")]
+pub mod time;
+#[cfg(feature = "cluster")]
+pub mod workload;

@@ -1,0 +1,5 @@
+//! What goes wrong, and when: a plan drawn from the seed before the run begins.
+
+mod plan;
+
+pub use plan::{Crash, Fault, Kind, Plan, Shape, plan};
