@@ -4,6 +4,7 @@ use clap::Subcommand;
 use willow_client::Client;
 
 use crate::{
+    commands::certs,
     failure::Failure,
     output::{Format, NODES, Output},
 };
@@ -12,10 +13,13 @@ use crate::{
 pub(crate) enum Verb {
     /// The nodes and how they are
     Status,
+    /// Make a node's certificate, and the cluster's CA when there is none
+    Certs(certs::Arguments),
 }
 
 pub(crate) async fn run(client: &Client, verb: Verb, output: &Output) -> Result<(), Failure> {
     match verb {
+        Verb::Certs(arguments) => certs::run(&arguments, output),
         Verb::Status => {
             let cluster = client.cluster().await?;
             if output.format() == Format::Json {

@@ -1,5 +1,6 @@
 //! One module per noun; each verb is one call of the API.
 
+pub(crate) mod certs;
 pub(crate) mod channel;
 pub(crate) mod cluster;
 pub(crate) mod counter;
