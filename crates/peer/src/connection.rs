@@ -23,7 +23,7 @@ use crate::{
     keepalive::{Life, watch},
     outbox::Outbox,
     seam::Service,
-    settings::{MAX_CALLS, MAX_FRAME_BYTES, PATIENCE, Settings},
+    settings::{MAX_CALLS, MAX_FRAME_BYTES, OWN_REQUEST_BYTES, PATIENCE, Settings},
 };
 
 /// One peer's connection: every request is a task, so that none waits for another.
@@ -34,14 +34,21 @@ pub(crate) struct Connection {
     running: Mutex<HashMap<u64, AbortHandle>>,
     /// How many run, readable without the lock.
     count: AtomicUsize,
-    /// Bytes of requests that the whole listener may hold.
-    budget: Arc<Semaphore>,
+    /// Bytes of requests that this connection, and that all of the listener together may hold.
+    own: Arc<Semaphore>,
+    shared: Arc<Semaphore>,
 }
 
 impl Connection {
-    pub(crate) fn new(service: Arc<dyn Service>, budget: Arc<Semaphore>) -> Arc<Self> {
-        let running = Mutex::default();
-        Arc::new(Self { service, outbox: Outbox::new(), running, count: AtomicUsize::new(0), budget })
+    pub(crate) fn new(service: Arc<dyn Service>, shared: Arc<Semaphore>) -> Arc<Self> {
+        Arc::new(Self {
+            service,
+            outbox: Outbox::new(),
+            running: Mutex::default(),
+            count: AtomicUsize::new(0),
+            own: Arc::new(Semaphore::new(OWN_REQUEST_BYTES)),
+            shared,
+        })
     }
 
     /// Answers until the connection ends, and says why it did.
@@ -114,7 +121,8 @@ impl Connection {
             return None;
         }
         let length = u32::try_from(length).ok()?;
-        Arc::clone(&self.budget).try_acquire_many_owned(length).ok()
+        let own = Arc::clone(&self.own).try_acquire_many_owned(length);
+        own.or_else(|_| Arc::clone(&self.shared).try_acquire_many_owned(length)).ok()
     }
 
     async fn answer(self: Arc<Self>, id: u64, request: Bytes, held: OwnedSemaphorePermit) {

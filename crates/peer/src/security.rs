@@ -104,6 +104,7 @@ impl PeerTls {
             .build()
             .map_err(|error| content(&ca, error))?;
         if check {
+            check_mode(&key);
             check_own(&chain, &*clients, &node)?;
         }
         let client = client_config(&provider, roots, chain.clone(), private.clone_key());
@@ -160,6 +161,16 @@ fn check_own(chain: &[CertificateDer<'_>], verifier: &dyn ClientCertVerifier, fi
         );
     }
     Ok(())
+}
+
+/// Others of this machine must not read the key. It is no more than a warning, for mounts choose modes themselves.
+fn check_mode(key: &Path) {
+    #[cfg(unix)]
+    if let Ok(data) = std::fs::metadata(key)
+        && std::os::unix::fs::MetadataExt::mode(&data) & 0o077 != 0
+    {
+        tracing::warn!(file = %key.display(), "others on this machine may use this node's private key: chmod 600 it");
+    }
 }
 
 fn roots(file: &Path) -> Result<RootCertStore, TlsError> {

@@ -18,7 +18,10 @@ pub(crate) const MAX_CONTROL_BYTES: usize = 1 << 20;
 /// and a follower forwards them all.
 pub(crate) const MAX_CALLS: usize = 32_768;
 
-/// Bytes of all requests that a listener is answering, over all connections.
+/// Bytes of requests that each connection may have for itself, so that nobody's snapshots keep others' votes out.
+pub(crate) const OWN_REQUEST_BYTES: usize = 16 << 20;
+
+/// Bytes of requests beyond that, which all connections of a listener share.
 pub(crate) const MAX_REQUEST_BYTES: usize = 256 << 20;
 
 /// Connections of one listener: four lanes for each peer, with room for clusters beyond any sense.

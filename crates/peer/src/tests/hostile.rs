@@ -124,13 +124,14 @@ async fn requests_past_the_bound_of_bytes_are_refused_and_known_not_to_be_seen()
     let long = Bytes::from(long);
     let calls: Vec<_> = (0..4).map(|_| tokio::spawn(transport.call(&node.peer, Lane::Client, long.clone()))).collect();
     node.holds(4).await;
-    let refused = call(&transport, &node.peer, "one more").await;
+    let refused = call(&transport, &node.peer, long.slice(..17 << 20)).await;
     assert!(is_unreachable(&refused), "{refused:?}");
+    assert_eq!(call(&transport, &node.peer, "a short one").await, Ok(Bytes::from("a short one")));
     for call in calls {
         call.abort();
     }
     node.holds(0).await;
-    assert_eq!(call(&transport, &node.peer, "now").await, Ok(Bytes::from("now")));
+    assert_eq!(call(&transport, &node.peer, vec![1; 17 << 20]).await, Ok(Bytes::from(vec![1; 17 << 20])));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The transport over real sockets on loopback.
 
+mod broken;
 mod calls;
 mod hostile;
 mod secured;

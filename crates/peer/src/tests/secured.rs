@@ -98,6 +98,23 @@ async fn a_certificate_that_names_hosts_is_good_for_those_only() {
 }
 
 #[tokio::test]
+async fn two_cas_in_ca_pem_carry_a_cluster_from_one_to_the_next() {
+    let (before, after) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (_old, _new) = (certificate(before.path(), "n1", &[]), certificate(after.path(), "n1", &[]));
+    let ca = |folder: &Path| std::fs::read_to_string(folder.join("ca.pem")).expect("ca.pem");
+    let both = ca(before.path()) + &ca(after.path());
+    let nodes = [before.path(), after.path()].map(|folder| {
+        std::fs::write(folder.join("n1/ca.pem"), &both).expect("write");
+        Security::Tls(PeerTls::from_dir(folder.join("n1")).expect("its files"))
+    });
+    for (dials, listens) in [(0, 1), (1, 0)] {
+        let node = Node::start(nodes[listens].clone()).await;
+        let transport = PeerTransport::with_settings(nodes[dials].clone(), patient());
+        assert_eq!(call(&transport, &node.peer, "x").await, Ok(Bytes::from("x")));
+    }
+}
+
+#[tokio::test]
 async fn tls_on_one_side_only_is_explained_on_both() {
     let folder = tempfile::tempdir().expect("a folder");
     let secure = certificate(folder.path(), "n1", &[]);
