@@ -15,6 +15,8 @@ pub mod check;
 pub mod faults;
 pub mod history;
 #[cfg(feature = "cluster")]
+pub mod solo;
+#[cfg(feature = "cluster")]
 pub mod time;
 #[cfg(feature = "cluster")]
 pub mod workload;

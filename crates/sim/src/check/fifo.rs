@@ -1,6 +1,7 @@
 //! **Lines are fair.** If any reader sees acquire a before acquire b in the line of a lock, then no reader
 //! sees b before a, and if both are granted, a's token is smaller: a waiter keeps its place, whoever leads.
-//! (Sessions that ask for a lock twice are left out: what one holds it may take again past the line.)
+//! (Left out are sessions that ask for a lock twice, for what one holds it may take again past the line; and
+//! calls that took longer than they asked to wait: their wait may have ended unheard, and been begun anew.)
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +14,15 @@ const NAME: &str = "lines are fair";
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
     let grants = grants(history);
+    let waited_once = waited_once(history);
     let mut order: BTreeMap<(&str, &str, &str), OpId> = BTreeMap::new();
     for operation in history.first_calls() {
         let Action::ReadLock { lock, .. } = &operation.action else { continue };
         let Some(Answer::Lock(Some(view))) = operation.answer() else { continue };
-        for (place, ahead) in view.waiters.iter().enumerate() {
-            for behind in &view.waiters[place + 1..] {
+        let waiters: Vec<&str> = view.waiters.iter().map(|owner| &**owner).collect();
+        let waiters: Vec<&str> = waiters.into_iter().filter(|owner| waited_once.contains(owner)).collect();
+        for (place, ahead) in waiters.iter().enumerate() {
+            for behind in &waiters[place + 1..] {
                 order.entry((lock, ahead, behind)).or_insert(operation.id);
             }
         }
@@ -40,6 +44,16 @@ pub fn check(history: &History) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// Owners of acquires that were answered before their first wait can have been over.
+fn waited_once(history: &History) -> BTreeSet<&str> {
+    let owners = history.first_calls().filter_map(|operation| {
+        let Action::Acquire { owner, wait_ms, .. } = &operation.action else { return None };
+        let first_over_us = history.lease_end_us(operation.invoked_us, *wait_ms);
+        operation.over_us().is_some_and(|over_us| over_us <= first_over_us).then_some(&**owner)
+    });
+    owners.collect()
 }
 
 /// The token that each acquire got for each lock, by its owner.
@@ -78,7 +92,11 @@ mod tests {
     fn granted(script: &mut Script, owner: &str, token: u64) {
         let grants = vec![Grant { lock: "l".to_owned(), token, depth: 1 }];
         let answer = Answer::Acquired { session: owner.to_owned(), expires_in_ms: 1, grants };
-        script.ok(0, 10, acquire_as(owner, Mode::Exclusive), answer);
+        let mut action = acquire_as(owner, Mode::Exclusive);
+        if let Action::Acquire { wait_ms, .. } = &mut action {
+            *wait_ms = 1000;
+        }
+        script.ok(0, 10, action, answer);
     }
 
     #[test]
@@ -105,6 +123,8 @@ mod tests {
         let mut script = Script::new();
         line(&mut script, &["a", "b"]);
         line(&mut script, &["b", "a"]);
+        granted(&mut script, "a", 1);
+        granted(&mut script, "b", 2);
         assert!(script.fails(check));
     }
 }

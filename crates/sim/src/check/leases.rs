@@ -30,7 +30,9 @@ pub fn check(history: &History) -> Vec<Violation> {
         let calls: Vec<&Operation> = lease.names.iter().filter_map(|name| about.get(name)).flatten().copied().collect();
         let until_us = lease.until_us(history, &calls);
         let told = calls.iter().filter_map(|call| match &call.outcome {
-            Outcome::Refused(refusal) if refusal.says_gone() => Some((call.completed_us?, call.id)),
+            Outcome::Refused(refusal) if refusal.says_gone() && call.invoked_us >= lease.known_us => {
+                Some((call.completed_us?, call.id))
+            }
             _ => None,
         });
         let granted = lease.lock.and_then(|lock| next_grant.get(lock));
@@ -61,6 +63,8 @@ struct Lease<'a> {
     token: u64,
     ttl_ms: u64,
     from_us: Micros,
+    /// When the owner heard of it.
+    known_us: Micros,
 }
 
 impl Lease<'_> {
@@ -75,9 +79,9 @@ impl Lease<'_> {
 fn leases<'a>(history: &'a History, issued: &Issued) -> Vec<Lease<'a>> {
     let mut leases = Vec::new();
     for operation in history.first_calls() {
-        let id = operation.id;
+        let (id, known_us) = (operation.id, operation.completed_us.unwrap_or(Micros::MAX));
         match (&operation.action, operation.answer()) {
-            (Action::Acquire { locks, ttl_ms, .. }, Some(Answer::Acquired { session, grants, .. })) => {
+            (Action::Acquire { locks, ttl_ms, session: given, .. }, Some(Answer::Acquired { session, grants, .. })) => {
                 for ((lock, mode), grant) in locks.iter().zip(grants).filter(|(_, grant)| grant.depth == 1) {
                     leases.push(Lease {
                         operation: id,
@@ -89,7 +93,12 @@ fn leases<'a>(history: &'a History, issued: &Issued) -> Vec<Lease<'a>> {
                         lock: (*mode == Mode::Exclusive).then_some(&**lock),
                         token: grant.token,
                         ttl_ms: *ttl_ms,
-                        from_us: issued.not_before(grant.token),
+                        // A session that was there before has its lease from the call, not from the grant.
+                        from_us: match given {
+                            Some(_) => operation.invoked_us,
+                            None => issued.not_before(grant.token),
+                        },
+                        known_us,
                     });
                 }
             }
@@ -104,6 +113,7 @@ fn leases<'a>(history: &'a History, issued: &Issued) -> Vec<Lease<'a>> {
                     token: 0,
                     ttl_ms: *ttl_ms,
                     from_us: operation.invoked_us,
+                    known_us,
                 });
             }
             (Action::Dequeue { lease_ms, .. }, Some(Answer::Delivered(deliveries))) => {
@@ -115,6 +125,7 @@ fn leases<'a>(history: &'a History, issued: &Issued) -> Vec<Lease<'a>> {
                         token: delivery.fence,
                         ttl_ms: *lease_ms,
                         from_us: issued.not_before(delivery.fence),
+                        known_us,
                     });
                 }
             }

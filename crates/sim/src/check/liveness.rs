@@ -4,7 +4,7 @@
 //! ended lease is cleared away.
 
 use super::{Violation, violation};
-use crate::history::{Action, History, Micros, Outcome};
+use crate::history::{Action, HUNG_UP, History, Micros, Outcome};
 
 const NAME: &str = "liveness";
 
@@ -18,8 +18,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     for operation in history.operations.iter().filter(|operation| operation.invoked_us >= settled_us) {
         let until_us = operation.invoked_us.saturating_add(wait_us(&operation.action)).saturating_add(facts.bound_us);
         let took_too_long = operation.completed_us.map_or(facts.ended_us >= until_us, |at_us| at_us > until_us);
-        let failed =
-            operation.completed_us.is_some() && matches!(operation.outcome, Outcome::NotDone(_) | Outcome::Unknown(_));
+        let failed = operation.completed_us.is_some() && is_no_answer(&operation.outcome);
         if took_too_long || failed {
             let what = format!("not answered in time after healing: {:?}", operation.outcome);
             violations.push(violation(NAME, what, [operation.id]));
@@ -30,6 +29,15 @@ pub fn check(history: &History) -> Vec<Violation> {
         violations.push(violation(NAME, format!("a deadline is {overdue_us} us overdue"), []));
     }
     violations
+}
+
+/// Neither an answer, nor that the caller did not want one any more.
+fn is_no_answer(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Ok(_) | Outcome::Refused(_) => false,
+        Outcome::NotDone(_) => true,
+        Outcome::Unknown(reason) => reason != HUNG_UP,
+    }
 }
 
 fn wait_us(action: &Action) -> Micros {

@@ -46,6 +46,8 @@ struct Holding {
     /// Unknown when the grant was never answered.
     session: Option<String>,
     token: Option<u64>,
+    /// Larger than this, if it is not known.
+    after: u64,
     exclusive: bool,
     permits: u32,
     depth: u32,
@@ -56,19 +58,8 @@ struct Holding {
 
 #[derive(Clone, Debug)]
 enum Call {
-    Granted {
-        session: String,
-        token: u64,
-        depth: u32,
-        mode: Mode,
-        ttl_ms: u64,
-    },
-    /// May have been granted; `kept` if nothing but the end of its lease takes it back.
-    Perhaps {
-        mode: Mode,
-        ttl_ms: u64,
-        kept: bool,
-    },
+    /// Granted, or perhaps granted.
+    Granted(Granted),
     /// An exclusive try of a single lock found it held by others.
     Held {
         session: Option<String>,
@@ -90,11 +81,35 @@ enum Call {
     SessionEnded {
         session: String,
     },
+    /// Also of a lock that has only waiters.
     Forced,
     Nothing,
     Read {
         tokens: Vec<u64>,
     },
+}
+
+/// A grant.
+#[derive(Clone, Debug)]
+struct Granted {
+    /// Unknown if the call started one and was not answered.
+    session: Option<String>,
+    /// The token and how often it is held; unknown if the call was not answered.
+    told: Option<(u64, u32)>,
+    mode: Mode,
+    ttl_ms: u64,
+    lease: Runs,
+}
+
+/// From when a lease lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runs {
+    /// From the grant: nobody knew the session before.
+    FromGrant,
+    /// From the call, for the session was there before.
+    FromCall,
+    /// It may be given back at any time, for nobody may be left to hear of it.
+    Unsure,
 }
 
 struct Lock<'a> {
@@ -112,10 +127,7 @@ impl Model for Lock<'_> {
             return vec![];
         }
         match call {
-            Call::Granted { session, token, depth, mode, ttl_ms } => {
-                self.grant(state, window, Some((session, *token, *depth)), *mode, *ttl_ms, true)
-            }
-            Call::Perhaps { mode, ttl_ms, kept } => self.grant(state, window, None, *mode, *ttl_ms, *kept),
+            Call::Granted(granted) => self.grant(state, window, granted),
             Call::Held { session } => {
                 let others = state.holders.iter().any(|holding| session.is_none() || holding.session != *session);
                 if others { vec![state] } else { vec![] }
@@ -130,7 +142,6 @@ impl Model for Lock<'_> {
                 state.holders.retain(|holding| holding.session.as_deref() != Some(session));
                 vec![state]
             }
-            Call::Forced if state.holders.is_empty() => vec![],
             Call::Forced => vec![State { holders: vec![], ..state }],
             Call::Nothing => {
                 let all = (0..state.holders.len()).collect();
@@ -142,41 +153,40 @@ impl Model for Lock<'_> {
 }
 
 impl Lock<'_> {
-    fn grant(
-        &self,
-        mut state: State,
-        window: Window,
-        known: Option<(&String, u64, u32)>,
-        mode: Mode,
-        ttl_ms: u64,
-        kept: bool,
-    ) -> Vec<State> {
-        if let Some((session, token, depth)) = known
+    fn grant(&self, mut state: State, window: Window, granted: &Granted) -> Vec<State> {
+        let Granted { session, told, mode, ttl_ms, lease } = granted;
+        let until_us = |floor_us| match lease {
+            Runs::FromGrant => self.history.lease_end_us(floor_us, *ttl_ms),
+            Runs::FromCall => self.history.lease_end_us(window.from_us, *ttl_ms),
+            Runs::Unsure => floor_us,
+        };
+        let token = told.map(|(token, _)| token);
+        if let Some((token, depth)) = *told
             && depth > 1
         {
             // Counted once more: nothing new is granted.
-            let until_us = self.history.lease_end_us(state.floor_us, ttl_ms);
-            let Some(held) = state.holders.iter_mut().find(|holding| holding.is(session, Some(token))) else {
-                return vec![];
-            };
-            (held.depth, held.until_us) = (depth, held.until_us.max(until_us));
+            let floor_us = state.floor_us;
+            let same = |holding: &&mut Holding| holding.session == *session && holding.token == Some(token);
+            let Some(held) = state.holders.iter_mut().find(same) else { return vec![] };
+            (held.depth, held.until_us) = (depth, held.until_us.max(until_us(floor_us)));
             return vec![state];
         }
-        if known.is_some_and(|(_, token, _)| token <= state.newest) {
+        if token.is_some_and(|token| token <= state.newest) {
             return vec![];
         }
         let mut states = Vec::new();
-        for mut state in state.with_room(mode, window.until_us) {
-            let until_us = if kept { self.history.lease_end_us(state.floor_us, ttl_ms) } else { state.floor_us };
-            state.newest = known.map_or(state.newest, |(_, token, _)| token);
+        for mut state in state.with_room(*mode, window.until_us) {
+            let after = token.map_or(state.newest, |_| 0);
+            state.newest = token.unwrap_or(state.newest);
             state.holders.push(Holding {
-                session: known.map(|(session, _, _)| session.clone()),
-                token: known.map(|(_, token, _)| token),
-                exclusive: mode == Mode::Exclusive,
-                permits: permits(mode),
+                session: session.clone(),
+                token,
+                after,
+                exclusive: *mode == Mode::Exclusive,
+                permits: permits(*mode),
                 depth: 1,
-                ttl_ms,
-                until_us,
+                ttl_ms: *ttl_ms,
+                until_us: until_us(state.floor_us),
             });
             state.holders.sort();
             states.push(state);
@@ -256,17 +266,20 @@ fn release(mut state: State, session: &str, token: Option<u64>, depth: Option<u3
 }
 
 /// A reader sees exactly who holds. A grant that was never answered may be seen here first, with its token.
-fn read(mut state: State, tokens: &[u64], window: Window) -> Vec<State> {
-    for token in tokens {
-        if state.holders.iter().any(|holding| holding.token == Some(*token)) {
-            continue;
-        }
-        let Some(unnamed) = state.holders.iter_mut().find(|holding| holding.token.is_none()) else { return vec![] };
-        if *token <= state.newest {
-            return vec![];
-        }
-        unnamed.token = Some(*token);
-        state.newest = *token;
+fn read(state: State, tokens: &[u64], window: Window) -> Vec<State> {
+    let unknown = tokens.iter().find(|token| state.holders.iter().all(|holding| holding.token != Some(**token)));
+    if let Some(token) = unknown {
+        let unnamed = |place: &usize| {
+            let holding = &state.holders[*place];
+            holding.token.is_none() && holding.after < *token
+        };
+        let named = (0..state.holders.len()).filter(unnamed).map(|place| {
+            let mut state = state.clone();
+            state.holders[place].token = Some(*token);
+            state.newest = state.newest.max(*token);
+            state
+        });
+        return named.flat_map(|state| read(state, tokens, window)).collect();
     }
     let unseen = |(_, holding): &(usize, &Holding)| holding.token.is_none_or(|token| !tokens.contains(&token));
     let lapsed = state.holders.iter().enumerate().filter(unseen).map(|(place, _)| place).collect();
@@ -314,21 +327,9 @@ fn calls_of<'a>(
     mixed: &std::collections::BTreeSet<&str>,
     held_by: &BTreeMap<&str, Vec<&'a str>>,
 ) -> Vec<(&'a str, Call)> {
-    let Operation { action, outcome, request_id, .. } = operation;
+    let Operation { action, outcome, .. } = operation;
     match (action, outcome) {
-        (Action::Acquire { locks, ttl_ms, .. }, Outcome::Ok(Answer::Acquired { session, grants, .. })) => {
-            let granted = |((lock, mode), grant): (&'a (String, Mode), &crate::history::Grant)| {
-                let (session, mode, ttl_ms) = (session.clone(), *mode, *ttl_ms);
-                (&**lock, Call::Granted { session, token: grant.token, depth: grant.depth, mode, ttl_ms })
-            };
-            locks.iter().zip(grants).map(granted).collect()
-        }
-        (Action::Acquire { locks, ttl_ms, .. }, Outcome::Unknown(_)) => {
-            let kept = request_id.is_some();
-            let perhaps =
-                |(lock, mode): &'a (String, Mode)| (&**lock, Call::Perhaps { mode: *mode, ttl_ms: *ttl_ms, kept });
-            locks.iter().map(perhaps).collect()
-        }
+        (Action::Acquire { .. }, Outcome::Ok(_) | Outcome::Unknown(_)) => grants_of(operation),
         (Action::Acquire { locks, session, .. }, Outcome::Refused(Refusal::Held)) => match &locks[..] {
             [(lock, Mode::Exclusive)] if !mixed.contains(&**lock) => {
                 vec![(&**lock, Call::Held { session: session.clone() })]
@@ -369,6 +370,25 @@ fn calls_of<'a>(
         }
         _ => vec![],
     }
+}
+
+/// What an acquire granted, or may have granted.
+fn grants_of(operation: &Operation) -> Vec<(&str, Call)> {
+    let Action::Acquire { locks, session: given, ttl_ms, .. } = &operation.action else { return vec![] };
+    let (session, told) = match operation.answer() {
+        Some(Answer::Acquired { session, grants, .. }) => (Some(session.clone()), &grants[..]),
+        _ => (given.clone(), &[][..]),
+    };
+    let lease = match given {
+        _ if !operation.is_ok() && operation.request_id.is_none() => Runs::Unsure,
+        Some(_) => Runs::FromCall,
+        None => Runs::FromGrant,
+    };
+    let granted = |place: usize, mode: Mode| {
+        let told = told.get(place).map(|grant| (grant.token, grant.depth));
+        Call::Granted(Granted { session: session.clone(), told, mode, ttl_ms: *ttl_ms, lease })
+    };
+    locks.iter().enumerate().map(|(place, (lock, mode))| (&**lock, granted(place, *mode))).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! **Stale reads of one node go on.** Two reads that one node answered in one life, the second called after
-//! the first returned: the second shows no older state. Seen in the newest token among a lock's holders, in
+//! the first returned: the second shows no older state. Seen in the oldest token among a lock's holders (others come later, with larger ones), in
 //! an item's revision, and in that an item that was gone does not come back.
 
 use std::collections::BTreeMap;
@@ -17,9 +17,9 @@ pub fn check(history: &History) -> Vec<Violation> {
         let (Some(node), Some(completed_us)) = (operation.served_by, operation.completed_us) else { continue };
         let (resource, state) = match (&operation.action, operation.answer()) {
             (Action::ReadLock { lock, .. }, Some(Answer::Lock(Some(view)))) => {
-                let newest = view.holders.iter().map(|holder| holder.token).max();
-                let Some(newest) = newest else { continue };
-                (lock, newest)
+                let oldest = view.holders.iter().map(|holder| holder.token).min();
+                let Some(oldest) = oldest else { continue };
+                (lock, oldest)
             }
             (Action::ReadItem { item, .. }, Some(Answer::Item(view))) => {
                 // Not there before its enqueue is 0, and there is no telling from not there any more: only

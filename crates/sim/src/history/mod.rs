@@ -18,6 +18,9 @@ pub use lines::{BadLine, Line};
 /// Microseconds of true time, from the start of the test. No clock under test shows it.
 pub type Micros = u64;
 
+/// Why the outcome of a call is unknown whose caller hung up of its own accord.
+pub const HUNG_UP: &str = "the client hung up";
+
 /// Names an operation within a history.
 pub type OpId = u64;
 

@@ -8,7 +8,7 @@ use willow_core::RequestId;
 
 use super::translate;
 use super::{CallError, Crowd, Endpoint, Looked, Recorder};
-use crate::history::{Action, Answer, Micros, OpId, Outcome, Refusal};
+use crate::history::{Action, Answer, HUNG_UP, Micros, OpId, Outcome, Refusal};
 use crate::time;
 
 /// How long a client waits for a node before it tries another, beside what it asked to wait.
@@ -94,13 +94,15 @@ impl Caller {
         let answered = match call.abandon_us {
             None => attempts.await,
             Some(us) => time::within_us(us, attempts).await.unwrap_or_else(|| Answered {
-                outcome: Outcome::Unknown("the client hung up".to_owned()),
+                outcome: Outcome::Unknown(HUNG_UP.to_owned()),
                 served_by: None,
                 next_page: None,
             }),
         };
         self.recorder.completed(id, answered.outcome.clone(), answered.served_by);
-        if request_id.is_some() && matches!(answered.outcome, Outcome::Ok(_)) && self.rng.random_ratio(1, REPEATS) {
+        // What took nothing changed nothing: asked once more, it would be another call.
+        let changed = matches!(&answered.outcome, Outcome::Ok(answer) if *answer != Answer::Delivered(vec![]));
+        if request_id.is_some() && changed && self.rng.random_ratio(1, REPEATS) {
             self.repeat(&action, request_id, id).await;
         }
         answered.outcome
