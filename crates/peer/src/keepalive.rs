@@ -55,3 +55,54 @@ pub(crate) async fn watch(life: &Life, outbox: &Outbox, every: Duration, missed:
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: Duration = Duration::from_millis(400);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_noticed_within_two_seconds() {
+        let (life, outbox, start) = (Life::default(), Outbox::new(), Instant::now());
+        life.received(1);
+        let reason = watch(&life, &outbox, EVERY, 4, true).await;
+        assert_eq!(start.elapsed(), EVERY * 5);
+        assert_eq!(reason, "nothing came from the peer for about 1600 ms");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_byte_now_and_then_and_a_pause_of_this_process_are_no_silence() {
+        let (life, outbox) = (Life::default(), Outbox::new());
+        let bytes = async {
+            for _ in 0..10 {
+                tokio::time::sleep(EVERY * 3).await;
+                life.received(1);
+            }
+            // As if the process had been stopped: one look in all that time.
+            tokio::time::advance(EVERY * 100).await;
+            tokio::time::sleep(EVERY).await;
+        };
+        tokio::select! {
+            // Nobody writes here, so a ping would stay where it is.
+            reason = watch(&life, &outbox, EVERY, 4, false) => panic!("{reason}"),
+            () = bytes => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_is_noticed_though_it_speaks() {
+        let (life, outbox) = (Life::default(), Outbox::new());
+        outbox.pong();
+        let bytes = async {
+            loop {
+                tokio::time::sleep(EVERY / 2).await;
+                life.received(1);
+            }
+        };
+        tokio::select! {
+            reason = watch(&life, &outbox, EVERY, 4, false) => assert!(reason.contains("took nothing"), "{reason}"),
+            () = bytes => {}
+        }
+    }
+}
