@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use willow_model::bugs::{self, Bug};
 
 use crate::{
     Command, Outcome, Reply, RequestId, WaiterId, limits,
@@ -86,7 +87,7 @@ impl Dedup {
         let Some(record) = self.records.get_mut(slot) else { return };
         self.expiry.remove(&(record.expires_ms, slot));
         match reply {
-            Ok(outcome) if outcome.has_changed() => {
+            Ok(outcome) if outcome.has_changed() && !bugs::is_on(Bug::WaitNotRecorded) => {
                 record.answer = outcome.without_payload();
                 record.expires_ms = now_ms.saturating_add(limits::REQUEST_ID_RETENTION_MS);
                 self.expiry.insert((record.expires_ms, slot));

@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+pub mod bugs;
 pub mod encoding;
 mod error;
 mod float;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use willow_model::{Id, Revision};
+use willow_model::{
+    Id, Revision,
+    bugs::{self, Bug},
+};
 
 use super::{
     Error, Grant, Locker, Mode, Outcome, SessionId,
@@ -35,7 +38,8 @@ impl Locker {
         if upgrading && verdict == Verdict::Blocked && self.other_upgrades(lock, session) {
             return Err(Error::UpgradeDeadlock { lock: lock.id });
         }
-        let line_first = verdict == Verdict::Free && !lock.line.is_empty();
+        let barging = bugs::is_on(Bug::BargingNewcomer);
+        let line_first = verdict == Verdict::Free && !lock.line.is_empty() && !barging;
         Ok(if line_first { Verdict::Blocked } else { verdict })
     }
 
@@ -84,7 +88,9 @@ impl Locker {
                 holder.clone()
             }
             Verdict::Free | Verdict::Blocked => {
-                let token = cx.next_revision();
+                let per_lock =
+                    bugs::is_on(Bug::TokenPerLock).then(|| Revision(row.newest.map_or(1, |token| token.0 + 1)));
+                let token = per_lock.unwrap_or_else(|| cx.next_revision());
                 let holder = Holder { session: id, mode, token, depth: 1, since_ms: now_ms, upgraded: None };
                 row.holders.push(holder.clone());
                 row.newest = Some(token);
@@ -141,6 +147,7 @@ impl Locker {
     fn is_grantable(&self, waiter: u32, now_ms: u64) -> bool {
         let row = self.waiter(waiter);
         let alive = self.sessions.by_key(&row.session).is_some_and(|session| !session.is_over(now_ms));
+        let alive = alive || bugs::is_on(Bug::GrantToDeadSession);
         alive && row.wants.iter().all(|want| self.is_available(waiter, want))
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use willow_model::bugs::{self, Bug};
+
 use super::{
     Acquire, CreateSession, EndSession, Error, HeartbeatSession, Locker, Outcome, SessionId, rows::SessionRow,
 };
@@ -31,6 +33,9 @@ impl Locker {
 
     /// The session in this row has lived out its lease.
     pub(crate) fn session_expired(&mut self, row: u32, cx: &mut Context) {
+        if bugs::is_on(Bug::GrantToDeadSession) && !self.session(row).waiters.is_empty() {
+            return;
+        }
         self.end(row, cx);
     }
 
@@ -59,7 +64,7 @@ impl Locker {
         let (ttl_ms, before) = (session.ttl_ms, session.deadline_ms);
         let Some(before) = before else { return ttl_ms };
         let deadline_ms = cx.after(ttl_ms);
-        if deadline_ms != before {
+        if deadline_ms != before && !bugs::is_on(Bug::RenewalForgotten) {
             cx.timers.clear(before, Timer::Session(row));
             cx.timers.set(deadline_ms, Timer::Session(row));
             self.session_mut(row).deadline_ms = Some(deadline_ms);

@@ -9,7 +9,10 @@
 //! ```
 //! Every way out of `in flight` goes through [`Queues::end_delivery`], which gives the claim back.
 
-use willow_model::{Id, Revision};
+use willow_model::{
+    Id, Revision,
+    bugs::{self, Bug},
+};
 
 use super::{
     Backoff, Death, Delivered, Error, LeaseToken, Nacked, Position, Queues,
@@ -123,7 +126,9 @@ impl Queues {
         let live = &mut self.channel_mut(channel).live;
         let counter = if live.in_flight.is_empty() { live.counter.take() } else { live.counter.clone() };
         let counter = counter.unwrap_or_else(|| self.counter_of(channel));
-        limiter.unclaim(&counter, weight, cx);
+        if !(fired && bugs::is_on(Bug::SlotLeakedOnExpiry)) {
+            limiter.unclaim(&counter, weight, cx);
+        }
         self.item_mut(slot).state = State::Waiting;
     }
 
@@ -145,6 +150,7 @@ impl Queues {
             return Err(Error::NoSuchItem);
         }
         match &item.state {
+            State::InFlight(_) if bugs::is_on(Bug::StaleLeaseAccepted) => Ok(slot),
             State::InFlight(lease) if lease.token == delivered.token && lease.expires_ms > now_ms => Ok(slot),
             _ => Err(Error::StaleLease { item: delivered.item }),
         }
@@ -163,6 +169,9 @@ impl Queues {
         let (id, channel) = (item.id, item.channel);
         let exhausted = item.options.max_attempts.is_some_and(|max| item.attempts >= max);
         let nacked = if self.is_superseded(slot) {
+            if bugs::is_on(Bug::StalePayloadOnNack) {
+                self.put_data_back(slot);
+            }
             self.drop_ended(slot, cx);
             Nacked::Superseded
         } else if item.expired || exhausted {
@@ -208,6 +217,15 @@ impl Queues {
         item.position = place.unwrap_or(item.position);
         item.state = state;
         self.link(slot, cx);
+    }
+
+    /// What [`Bug::StalePayloadOnNack`] does.
+    fn put_data_back(&mut self, slot: u32) {
+        let item = self.item_row(slot);
+        let (channel, data) = (item.channel, item.data.clone());
+        if let Some(newer) = self.channel_row(channel).live.updatable {
+            self.item_mut(newer).data = data;
+        }
     }
 
     /// Does a newer item wait in its channel? Then an updatable one must not come back: its data is stale.

@@ -9,7 +9,10 @@ mod pick;
 
 use std::collections::BTreeSet;
 
-use willow_model::{Id, Key, ValueRef};
+use willow_model::{
+    Id, Key, ValueRef,
+    bugs::{self, Bug},
+};
 use willow_query::{Direction, Missing, OrderBy, PageTokens, Pick, Position, Query, Run};
 
 use super::{
@@ -110,7 +113,12 @@ impl Queues {
                 .open(token)
                 .map_err(|error| willow_query::Error { path: "page_token".to_owned(), reason: error.to_string() })
         });
-        let after = after.transpose()?.and_then(split);
+        let mut after = after.transpose()?.and_then(split);
+        if let Some((_, entry)) = &mut after
+            && bugs::is_on(Bug::PageForgetsPlace)
+        {
+            *entry = PAST;
+        }
         let mut items = Vec::new();
         let limit = query.page_limit();
         let stopped = match &selection.ids {
