@@ -11,10 +11,10 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
+use willow_node::{Lane, Peer, Service, Transport};
 use willow_peer::{
     PeerListener, PeerTls, PeerTransport, Security,
     certs::{self, NewNode},
-    seam::{Lane, Peer, Service, Transport},
 };
 
 const WARM_UP: Duration = Duration::from_millis(500);

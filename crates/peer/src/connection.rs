@@ -16,13 +16,13 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::AbortHandle,
 };
+use willow_node::Service;
 
 use crate::{
     dial::Stream,
     frame::{FrameReader, Header, Kind, invalid},
     keepalive::{Life, watch},
     outbox::Outbox,
-    seam::Service,
     settings::{MAX_CALLS, MAX_FRAME_BYTES, OWN_REQUEST_BYTES, PATIENCE, Settings},
 };
 

@@ -27,8 +27,6 @@ mod keepalive;
 mod link;
 mod listener;
 mod outbox;
-#[doc(hidden)]
-pub mod seam;
 mod security;
 mod settings;
 mod throttle;

@@ -13,13 +13,13 @@ use tokio::{
     io::AsyncRead,
     sync::{Notify, oneshot},
 };
+use willow_node::TransportError;
 
 use crate::{
     dial::{Stream, dial},
     frame::{FrameReader, Kind, invalid},
     keepalive::{Life, watch},
     outbox::{Outbox, Room},
-    seam::TransportError,
     security::{Security, io_advice},
     settings::{MAX_CALLS, Settings},
     throttle::Throttle,

@@ -10,12 +10,12 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use willow_node::Service;
 
 use crate::{
     connection::Connection,
     dial::{Stream, hello_reason},
     hello,
-    seam::Service,
     security::{Security, io_advice},
     settings::{HANDSHAKE_TIMEOUT, MAX_CONNECTIONS, MAX_HANDSHAKES, MAX_REQUEST_BYTES, Settings},
     throttle::Throttle,

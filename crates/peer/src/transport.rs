@@ -5,10 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use willow_node::{Lane, Peer, Transport, TransportError};
 
 use crate::{
     link::{CallError, Link},
-    seam::{Lane, Peer, Transport, TransportError},
     security::Security,
     settings::{MAX_CONNECTIONS, MAX_FRAME_BYTES, Settings},
     throttle::Throttle,

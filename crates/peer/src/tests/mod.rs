@@ -19,11 +19,11 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
 };
+use willow_node::{Lane, Peer, Service, Transport, TransportError};
 
 use crate::{
     MAX_FRAME_BYTES, PeerListener, PeerTls, PeerTransport, Security, Settings,
     certs::{self, NewNode},
-    seam::{Lane, Peer, Service, Transport, TransportError},
 };
 
 /// Longer than anything takes on a busy machine; a test that waits so long has failed.
