@@ -182,10 +182,11 @@ impl Endpoint for Door {
 mod tests {
     use super::*;
     use crate::check;
+    use willow_model::bugs::{self, Bug};
 
     #[test]
     fn nothing_is_wrong_with_a_single_machine() {
-        for seed in 0..40 {
+        for seed in 0..20 {
             let history = run(seed, 15_000_000);
             let done = history.operations.iter().filter(|operation| operation.is_ok()).count();
             assert!(done > 400, "seed {seed}: only {done} calls were answered");
@@ -197,5 +198,31 @@ mod tests {
     fn the_same_seed_gives_the_same_history() {
         assert_eq!(run(5, 5_000_000).to_json(), run(5, 5_000_000).to_json());
         assert_ne!(run(5, 5_000_000).to_json(), run(6, 5_000_000).to_json());
+    }
+
+    /// What can go wrong in a single machine that is never restored.
+    #[test]
+    fn bugs_of_the_machine_are_found() {
+        let bugs = [
+            (Bug::BargingNewcomer, "lines are fair"),
+            (Bug::GrantToDeadSession, "dead sessions"),
+            (Bug::TokenPerLock, "tokens increase"),
+            (Bug::RenewalForgotten, "leases last"),
+            (Bug::LimitWithoutAmount, "counters linearizable"),
+            (Bug::SlotLeakedOnExpiry, "in flight is leased"),
+            (Bug::StalePayloadOnNack, "payloads are new"),
+            (Bug::StaleLeaseAccepted, "once in flight"),
+            (Bug::PageForgetsPlace, "pages exactly once"),
+            (Bug::WaitNotRecorded, "repeats"),
+        ];
+        for (bug, checker) in bugs {
+            bugs::switch(Some(bug));
+            let seed = (0..60).find(|seed| {
+                let violations = check::all(&run(*seed, 15_000_000));
+                violations.iter().any(|violation| violation.checker == checker)
+            });
+            bugs::switch(None);
+            assert!(seed.is_some(), "{bug:?} was not found by {checker:?}");
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! **Lines are fair.** If any reader sees acquire a before acquire b in the line of a lock, then no reader
 //! sees b before a, and if both are granted, a's token is smaller: a waiter keeps its place, whoever leads.
+//! Nor does an acquire that is called after a was seen in line get the lock before a does.
 //! (Left out are sessions that ask for a lock twice, for what one holds it may take again past the line; and
 //! calls that took longer than they asked to wait: their wait may have ended unheard, and been begun anew.)
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Violation, violation};
-use crate::history::{Action, Answer, History, OpId};
+use crate::history::{Action, Answer, History, Micros, OpId};
 
 const NAME: &str = "lines are fair";
 
@@ -16,18 +17,22 @@ pub fn check(history: &History) -> Vec<Violation> {
     let grants = grants(history);
     let waited_once = waited_once(history);
     let mut order: BTreeMap<(&str, &str, &str), OpId> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, &str), (Micros, OpId)> = BTreeMap::new();
     for operation in history.first_calls() {
         let Action::ReadLock { lock, .. } = &operation.action else { continue };
         let Some(Answer::Lock(Some(view))) = operation.answer() else { continue };
         let waiters: Vec<&str> = view.waiters.iter().map(|owner| &**owner).collect();
         let waiters: Vec<&str> = waiters.into_iter().filter(|owner| waited_once.contains(owner)).collect();
         for (place, ahead) in waiters.iter().enumerate() {
+            let read_us = (operation.completed_us.unwrap_or(Micros::MAX), operation.id);
+            let first = seen.entry((lock, ahead)).or_insert(read_us);
+            *first = read_us.min(*first);
             for behind in &waiters[place + 1..] {
                 order.entry((lock, ahead, behind)).or_insert(operation.id);
             }
         }
     }
-    let mut violations = Vec::new();
+    let mut violations = newcomers(history, &grants, &seen);
     for ((lock, ahead, behind), seen) in &order {
         if let Some(other) = order.get(&(*lock, *behind, *ahead))
             && ahead < behind
@@ -41,6 +46,41 @@ pub fn check(history: &History) -> Vec<Violation> {
         {
             let what = format!("lock {lock}: {behind} overtook {ahead}, which was before it in line");
             violations.push(violation(NAME, what, [*seen, *one, *other]));
+        }
+    }
+    violations
+}
+
+/// Acquires that were called after another was seen in line, and had the lock before it.
+fn newcomers(
+    history: &History,
+    grants: &BTreeMap<(&str, &str), (u64, OpId)>,
+    seen: &BTreeMap<(&str, &str), (Micros, OpId)>,
+) -> Vec<Violation> {
+    // By lock: when called, token, operation; then the smallest token among those called from then on.
+    let mut calls: BTreeMap<&str, Vec<(Micros, u64, OpId)>> = BTreeMap::new();
+    for operation in history.first_calls() {
+        let Action::Acquire { session: None, .. } = &operation.action else { continue };
+        let Some(Answer::Acquired { grants, .. }) = operation.answer() else { continue };
+        for grant in grants {
+            calls.entry(&grant.lock).or_default().push((operation.invoked_us, grant.token, operation.id));
+        }
+    }
+    for calls in calls.values_mut() {
+        calls.sort_unstable();
+        let mut smallest = (u64::MAX, 0);
+        for (_, token, operation) in calls.iter_mut().rev() {
+            smallest = smallest.min((*token, *operation));
+            (*token, *operation) = smallest;
+        }
+    }
+    let mut violations = Vec::new();
+    for ((lock, owner), (seen_us, read)) in seen {
+        let (Some((token, waiter)), Some(calls)) = (grants.get(&(*lock, *owner)), calls.get(lock)) else { continue };
+        let later = calls.partition_point(|(invoked_us, _, _)| invoked_us <= seen_us);
+        if let Some((_, smaller, newcomer)) = calls.get(later).filter(|(_, smaller, _)| smaller < token) {
+            let what = format!("lock {lock}: token {smaller} was granted past {owner}, which was in line");
+            violations.push(violation(NAME, what, [*read, *waiter, *newcomer]));
         }
     }
     violations
@@ -115,6 +155,17 @@ mod tests {
         line(&mut script, &["a", "b"]);
         granted(&mut script, "b", 1);
         granted(&mut script, "a", 2);
+        assert!(script.fails(check));
+    }
+
+    #[test]
+    fn a_newcomer_that_goes_past_the_line_is_found() {
+        let mut script = Script::new();
+        line(&mut script, &["a"]);
+        granted(&mut script, "b", 1);
+        granted(&mut script, "a", 2);
+        assert_eq!(check(&script.history), vec![], "b may have been before a");
+        script.history.operations[1].invoked_us = 11 * crate::check::testing::MS;
         assert!(script.fails(check));
     }
 

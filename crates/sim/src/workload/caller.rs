@@ -58,6 +58,17 @@ impl Caller {
         Self { client, rng, recorder, endpoint, node, calls: 0, crowd }
     }
 
+    /// Another thread of the same client.
+    #[must_use]
+    pub fn other(&mut self) -> Self {
+        self.calls += 1;
+        let Self { client, recorder, endpoint, crowd, .. } = self;
+        let mut other = Self::new(*client, recorder.clone(), Arc::clone(endpoint), self.rng.random(), *crowd);
+        // Its labels must be its own.
+        other.calls = self.calls * 1_000_000;
+        other
+    }
+
     /// Whether it is to begin something new.
     #[must_use]
     pub fn goes_on(&self) -> bool {

@@ -86,7 +86,19 @@ async fn session(caller: &mut Caller) {
     let (owner, call) = (caller.label(), caller.usual());
     let wait_ms = caller.rng.random_range(500..3500);
     let action = Action::Acquire { locks, session: Some(session.clone()), ttl_ms, wait_ms, owner };
-    let acquired = ok(caller.call(action, call).await);
+    // Somebody else who knows the session asks how it is, about when it dies.
+    let mut other = caller.other();
+    let asks = other.chance(60);
+    let ask_us = other.rng.random_range(ttl_ms * 800..ttl_ms * 1600);
+    let ask = Action::RenewSession { session: session.clone() };
+    let asked = async {
+        if asks {
+            time::sleep_us(ask_us).await;
+            other.call(ask, Call::default()).await;
+        }
+    };
+    let (acquired, ()) = futures_util::future::join(caller.call(action, call), asked).await;
+    let acquired = ok(acquired);
     if acquired.is_some() {
         let us = caller.rng.random_range(0..ttl_ms * 1200);
         time::sleep_us(us).await;
