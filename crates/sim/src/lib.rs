@@ -12,6 +12,8 @@
 
 pub mod check;
 #[cfg(feature = "cluster")]
+pub mod cluster;
+#[cfg(feature = "cluster")]
 pub mod faults;
 pub mod history;
 #[cfg(feature = "cluster")]

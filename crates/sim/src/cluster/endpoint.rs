@@ -1,0 +1,112 @@
+//! The cluster as clients reach it.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use willow_core::{Command, Outcome, RequestId};
+use willow_node::ProposeError;
+
+use super::host::Host;
+use super::net::Net;
+use crate::time;
+use crate::workload::{CallError, Endpoint, Look, Looked};
+
+/// From a client to a node, or back.
+const HOP_US: u64 = 300;
+
+/// All hosts there are. Clones share them.
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) net: Net,
+    hosts: Arc<Mutex<Vec<Host>>>,
+}
+
+impl World {
+    pub(super) fn new(net: Net) -> Self {
+        Self { net, hosts: Arc::default() }
+    }
+
+    pub(super) fn add(&self, host: Host) {
+        self.hosts.lock().push(host);
+    }
+
+    pub(super) fn hosts(&self) -> Vec<Host> {
+        self.hosts.lock().clone()
+    }
+
+    /// Those that belong to the cluster.
+    pub(super) fn members(&self) -> Vec<Host> {
+        self.hosts.lock().iter().filter(|host| !host.is_retired()).cloned().collect()
+    }
+
+    pub(super) fn host(&self, place: usize) -> Option<Host> {
+        self.hosts.lock().get(place).cloned()
+    }
+}
+
+impl Endpoint for World {
+    fn nodes(&self) -> usize {
+        self.hosts.lock().len()
+    }
+
+    fn propose(
+        &self,
+        node: usize,
+        command: Command,
+        request_id: Option<RequestId>,
+    ) -> BoxFuture<'static, Result<Outcome, CallError>> {
+        let (host, net) = (self.host(node), self.net.clone());
+        Box::pin(async move {
+            time::sleep_us(HOP_US).await;
+            net.thawed(node).await;
+            let Some((running, life)) = host.and_then(|host| host.node()) else {
+                return Err(CallError::NotDone("nobody listens there".to_owned()));
+            };
+            let gone = || CallError::Unknown("the node went away".to_owned());
+            let proposed = life.bound(running.propose(command, request_id)).await.ok_or_else(gone)?;
+            drop(running);
+            time::sleep_us(HOP_US).await;
+            net.thawed(node).await;
+            if life.is_over() {
+                return Err(gone());
+            }
+            proposed.map_err(call_error)
+        })
+    }
+
+    fn read(&self, node: usize, stale: bool, look: Look) -> BoxFuture<'static, Result<(Looked, u32), CallError>> {
+        let (host, net) = (self.host(node), self.net.clone());
+        Box::pin(async move {
+            time::sleep_us(HOP_US).await;
+            net.thawed(node).await;
+            let Some((running, life)) = host.and_then(|host| host.node()) else {
+                return Err(CallError::NotDone("nobody listens there".to_owned()));
+            };
+            let gone = || CallError::NotDone("the node went away".to_owned());
+            let looked = if stale {
+                running.read_stale(look)
+            } else {
+                let read = life.bound(running.read(look)).await.ok_or_else(gone)?;
+                read.map_err(|error| CallError::NotDone(error.to_string()))?
+            };
+            drop(running);
+            time::sleep_us(HOP_US).await;
+            net.thawed(node).await;
+            if life.is_over() { Err(gone()) } else { Ok((looked, life.number)) }
+        })
+    }
+}
+
+/// What the node says was done is taken at its word.
+fn call_error(error: ProposeError) -> CallError {
+    match error {
+        ProposeError::Refused(refusal) => CallError::Refused(refusal),
+        ProposeError::OutcomeUnknown { reason } => CallError::Unknown(reason),
+        ProposeError::ShuttingDown => CallError::Unknown("shutting down".to_owned()),
+        error @ (ProposeError::Overloaded { .. }
+        | ProposeError::Unavailable(_)
+        | ProposeError::NotLeader { .. }
+        | ProposeError::TooLarge { .. }) => CallError::NotDone(error.to_string()),
+    }
+}

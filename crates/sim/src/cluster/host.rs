@@ -1,0 +1,187 @@
+//! A computer: its disk and wall clock, which outlive the node on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use willow_node::{Config, Node, Peering, RuntimeKind, Start};
+use willow_storage::log;
+use willow_storage::snapshot::SnapshotOptions;
+use willow_storage::vfs::{CrashMode, FaultVfs, Vfs};
+
+use super::clock::{SimClock, SimEntropy};
+use super::life::Life;
+use super::net::Net;
+use crate::faults::Crash;
+use crate::time;
+
+/// How long after a failed start the next is tried.
+const RESTART_US: u64 = 500_000;
+
+/// A computer. Clones are the same one.
+#[derive(Clone, Debug)]
+pub(super) struct Host(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    place: usize,
+    addr: String,
+    start: Start,
+    disk: FaultVfs,
+    skew_ms: Arc<AtomicI64>,
+    entropy: Arc<SimEntropy>,
+    net: Net,
+    snapshot_commands: u64,
+    running: Mutex<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    life: Life,
+    node: Option<Node>,
+    /// Taken out of the cluster for good.
+    is_retired: bool,
+    /// Why it did not start, the last time.
+    failure: Option<String>,
+}
+
+impl Host {
+    pub(super) fn new(seed: u64, place: usize, start: Start, skew_ms: i64, snapshot_commands: u64, net: Net) -> Self {
+        let seed = seed.wrapping_mul(1_000_003).wrapping_add(place as u64);
+        let life = Life::new(0);
+        life.end();
+        Self(Arc::new(Inner {
+            place,
+            addr: addr(place),
+            start,
+            disk: FaultVfs::new(seed),
+            skew_ms: Arc::new(AtomicI64::new(skew_ms)),
+            entropy: Arc::new(SimEntropy::new(seed)),
+            net,
+            snapshot_commands,
+            running: Mutex::new(Running { life, node: None, is_retired: false, failure: None }),
+        }))
+    }
+
+    pub(super) fn place(&self) -> usize {
+        self.0.place
+    }
+
+    pub(super) fn disk(&self) -> &FaultVfs {
+        &self.0.disk
+    }
+
+    /// The node, if one runs and has started.
+    pub(super) fn node(&self) -> Option<(Node, Life)> {
+        let running = self.0.running.lock();
+        running.node.clone().map(|node| (node, running.life.clone()))
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        !self.0.running.lock().life.is_over()
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.0.running.lock().is_retired
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.0.running.lock().failure.clone()
+    }
+
+    /// The wall clock is set.
+    pub(super) fn set_clock(&self, by_ms: i64) {
+        self.0.skew_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+
+    /// Begins a new life, unless one goes on. It starts when it can: a node that is to join waits until it is
+    /// taken in, and one that cannot start tries again.
+    pub(super) fn start(&self) {
+        let Inner { place, addr, net, .. } = &*self.0;
+        let life = {
+            let mut running = self.0.running.lock();
+            if running.is_retired || !running.life.is_over() {
+                return;
+            }
+            running.life = Life::new(running.life.number + 1);
+            running.life.clone()
+        };
+        let reception = net.listen(*place, addr, life.clone());
+        let peering = Peering {
+            transport: net.transport(*place, life.clone()),
+            reception,
+            peer_addr: addr.clone(),
+            client_url: format!("http://{addr}"),
+            start: self.0.start.clone(),
+        };
+        let host = self.clone();
+        time::spawn(async move {
+            let _over = life.clone().bound(host.open(peering, life)).await;
+        });
+    }
+
+    async fn open(self, peering: Peering, life: Life) {
+        loop {
+            match Node::open(self.config(peering.clone())).await {
+                Ok(node) => {
+                    let ready = node.clone();
+                    {
+                        let mut running = self.0.running.lock();
+                        if life.is_over() {
+                            return;
+                        }
+                        (running.node, running.failure) = (Some(node), None);
+                    }
+                    // A founder writes the first entry once it leads.
+                    let failure = ready.ready().await.err();
+                    self.0.running.lock().failure = failure.map(|error| error.to_string());
+                    return;
+                }
+                Err(error) => self.0.running.lock().failure = Some(error.to_string()),
+            }
+            time::sleep_us(RESTART_US).await;
+        }
+    }
+
+    fn config(&self, peering: Peering) -> Config {
+        let inner = &*self.0;
+        let mut config = Config::new("data");
+        config.peering = Some(peering);
+        config.runtime = RuntimeKind::Simulated;
+        config.clock = Arc::new(SimClock { skew_ms: Arc::clone(&inner.skew_ms), born_us: time::now_us() });
+        config.entropy = Arc::clone(&inner.entropy) as _;
+        config.vfs = Arc::new(inner.disk.clone()) as Arc<dyn Vfs>;
+        config.log = log::Options { retry_interval: Duration::ZERO, ..log::Options::small_inline() };
+        config.snapshots = SnapshotOptions { keep: 2, min_free_bytes: 0 };
+        config.snapshot_commands = inner.snapshot_commands;
+        config.snapshot_chunk_bytes = 2048;
+        config
+    }
+
+    /// The node stops dead, and the disk keeps what it would.
+    pub(super) fn crash(&self, mode: Crash) {
+        let node = {
+            let mut running = self.0.running.lock();
+            running.life.end();
+            running.node.take()
+        };
+        self.0.disk.crash(match mode {
+            Crash::KeepAll => CrashMode::KeepAll,
+            Crash::LoseUnsynced => CrashMode::LoseUnsynced,
+            Crash::Torn => CrashMode::Torn,
+        });
+        drop(node);
+    }
+
+    /// The computer is thrown away.
+    pub(super) fn retire(&self) {
+        self.crash(Crash::LoseUnsynced);
+        self.0.running.lock().is_retired = true;
+    }
+}
+
+/// Where a host listens.
+pub(super) fn addr(place: usize) -> String {
+    format!("n{place}:1")
+}
