@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Outcome, WaiterId, cursor, limiter, locker, queue};
+use crate::{Outcome, WaiterId, catalogue, cursor, limiter, locker, queue};
 
 /// One Raft log entry: commands gathered by the leader, stamped once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,22 @@ pub enum Command {
     Queue(queue::Command),
     /// A lookup with `pick: round_robin`, which moves a named cursor.
     AdvanceCursor(cursor::AdvanceCursor),
+    /// Who belongs to the cluster; only in group 0.
+    Catalogue(catalogue::Command),
+}
+
+impl Command {
+    /// Whether the answer may be a long time coming: the caller is ready to wait for it.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        let wait_ms = match self {
+            Self::Lock(locker::Command::Acquire(acquire)) => acquire.wait_ms,
+            Self::Limit(limiter::Command::Increment(increment)) => increment.wait_ms,
+            Self::Queue(queue::Command::Dequeue(dequeue)) => dequeue.wait_ms,
+            _ => 0,
+        };
+        wait_ms > 0
+    }
 }
 
 /// Names the cluster and sets the secret that authenticates page tokens.

@@ -23,6 +23,7 @@
 //! a snapshot on the way.
 #![warn(missing_docs)]
 
+pub mod catalogue;
 pub mod command;
 pub mod context;
 pub mod cursor;

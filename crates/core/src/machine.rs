@@ -7,6 +7,7 @@ use willow_query::Query;
 pub use crate::lookup::{Listing, Lookup};
 use crate::{
     Batch, Command, Context, Effect, Envelope, Outcome, Refusal, Reply,
+    catalogue::Catalogue,
     command::{CancelWait, Initialize},
     cursor::{self, AdvanceCursor, Advanced, Cursors, Stop},
     dedup::{Dedup, Fingerprint, Seen},
@@ -67,6 +68,7 @@ pub struct Machine {
     pub(crate) cx: Context,
     pub(crate) dedup: Dedup,
     pub(crate) cursors: Cursors,
+    pub(crate) catalogue: Catalogue,
     pub(crate) locker: Locker,
     pub(crate) limiter: Limiter,
     pub(crate) queues: Queues,
@@ -104,6 +106,12 @@ impl Machine {
     #[must_use]
     pub fn cluster_id(&self) -> u128 {
         self.cluster.id
+    }
+
+    /// Who belongs to the cluster; empty but in group 0.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
     }
 
     /// Commands waiting now.
@@ -202,7 +210,7 @@ impl Machine {
             Command::Lock(command) => self.locker.refresh(command, &mut outcome, &self.cx)?,
             Command::Limit(command) => self.limiter.refresh(command, &mut outcome, &self.cx)?,
             Command::Queue(command) => self.queues.refresh_answer(command, &mut outcome, &self.cx)?,
-            Command::Initialize(_) | Command::CancelWait(_) | Command::AdvanceCursor(_) => {}
+            Command::Initialize(_) | Command::CancelWait(_) | Command::AdvanceCursor(_) | Command::Catalogue(_) => {}
         }
         Ok(outcome)
     }
@@ -215,6 +223,7 @@ impl Machine {
             Command::Limit(command) => self.limiter.apply(command, &mut self.cx),
             Command::Queue(command) => self.queues.apply(command, &mut self.limiter, &mut self.cx),
             Command::AdvanceCursor(command) => self.advance_cursor(command),
+            Command::Catalogue(command) => Ok(Outcome::Catalogue(self.catalogue.apply(command)?)),
         }
     }
 

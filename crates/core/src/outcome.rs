@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{cursor, limiter, locker, queue};
+use crate::{catalogue, cursor, limiter, locker, queue};
 
 /// Answer to one envelope.
 pub type Reply = Result<Outcome, Refusal>;
@@ -26,6 +26,8 @@ pub enum Outcome {
     Queue(queue::Outcome),
     /// A round-robin lookup.
     Cursor(cursor::Advanced),
+    /// Catalogue: the node as it is now.
+    Catalogue(catalogue::Outcome),
 }
 
 /// Why a command did nothing. Each variant is one operation family's error; the API maps each to
@@ -56,6 +58,9 @@ pub enum Refusal {
     /// Too many callers wait already.
     #[error("too many callers are waiting; retry later")]
     TooManyWaiters,
+    /// Catalogue.
+    #[error(transparent)]
+    Catalogue(#[from] catalogue::Error),
 }
 
 impl Outcome {

@@ -126,7 +126,8 @@ impl Machine {
     /// Every table with the tag that names it in snapshots. A tag is never used for anything else:
     /// 0–9 are the machine's own, 10–19 the Locker's, 20–29 the Limiter's, 30–39 the Queue's.
     fn tables(&mut self) -> Vec<(u8, &mut dyn Snapshot)> {
-        let mut tables: Vec<(u8, &mut dyn Snapshot)> = vec![(0, &mut self.dedup.records), (1, &mut self.cursors.rows)];
+        let mut tables: Vec<(u8, &mut dyn Snapshot)> =
+            vec![(0, &mut self.dedup.records), (1, &mut self.cursors.rows), (2, &mut self.catalogue.nodes)];
         tables.extend(self.locker.tables());
         tables.extend(self.limiter.tables());
         tables.extend(self.queues.tables());

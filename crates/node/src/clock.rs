@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -15,78 +17,59 @@ const SLEEP_MAX_MS: u64 = 1_000;
 /// A clock this far behind the log is worth a warning: it is, or was, set wrong.
 const BEHIND_MS: u64 = 10_000;
 
-/// A future that ends when a clock reaches some time.
+/// How much faster than real time the log's may run to catch up with the leader's wall clock: one part in
+/// this many. A lease is at most that much shorter than it was granted for, which is less than what its holder
+/// keeps as a margin.
+const SLEW: u64 = 200;
+/// The most that a leader makes up at once, ms: a wall clock that jumps must not take the log's time along.
+const SLEW_MAX_MS: u64 = 20;
+
+/// A future that ends after a sleep.
 pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// Milliseconds since the Unix epoch. The machine never reads it; the proposer stamps it into batches and
-/// the timer waits for deadlines on it.
+/// What a computer knows of time.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// Now, ms since the Unix epoch.
+    /// The wall clock, ms since the Unix epoch. May be wrong, and may be set at any time.
     fn now_ms(&self) -> u64;
 
-    /// Goes on from `at_ms`, if that is ahead: what the log says it is already.
-    fn not_before(&self, at_ms: u64);
+    /// Milliseconds since some moment of this process's life. Never goes back, never jumps.
+    fn monotonic_ms(&self) -> u64;
 
-    /// Ends once [`Clock::now_ms`] is at or past `at_ms`.
-    fn sleep_until(&self, at_ms: u64) -> Sleep<'_>;
+    /// Ends when [`Clock::monotonic_ms`] is `ms` further.
+    fn sleep(&self, ms: u64) -> Sleep<'_>;
 }
 
-/// The computer's clock, where it can be trusted: it never goes back, and never stands still. A wall clock
-/// that was far ahead when the log was written, or is set back while this runs, would otherwise stop time
-/// until it has caught up, and with it every lease and every wait.
-#[derive(Debug, Default)]
+/// The computer's clock.
+#[derive(Debug)]
 pub struct SystemClock {
-    /// When time was last taken from the wall clock or from the log, and what it was.
-    anchor: Mutex<Option<(Instant, u64)>>,
+    started: Instant,
 }
 
-impl SystemClock {
-    /// `wall_ms`, or what has passed since the anchor if that is later.
-    fn at(&self, now: Instant, wall_ms: u64) -> u64 {
-        let mut anchor = self.anchor.lock();
-        if let Some((since, from_ms)) = *anchor {
-            let passed_ms = u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
-            let steady_ms = from_ms.saturating_add(passed_ms);
-            if wall_ms <= steady_ms {
-                return steady_ms;
-            }
-        }
-        *anchor = Some((now, wall_ms));
-        wall_ms
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self { started: Instant::now() }
     }
 }
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        self.at(Instant::now(), u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
     }
 
-    fn not_before(&self, at_ms: u64) {
-        let behind_ms = at_ms.saturating_sub(self.now_ms());
-        if behind_ms == 0 {
-            return;
-        }
-        if behind_ms > BEHIND_MS {
-            tracing::warn!(behind_ms, "this computer's clock is behind the time in the log, which goes on from there");
-        }
-        *self.anchor.lock() = Some((Instant::now(), at_ms));
+    fn monotonic_ms(&self) -> u64 {
+        millis(self.started.elapsed())
     }
 
-    fn sleep_until(&self, at_ms: u64) -> Sleep<'_> {
-        Box::pin(async move {
-            loop {
-                let now_ms = self.now_ms();
-                if now_ms >= at_ms {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis((at_ms - now_ms).min(SLEEP_MAX_MS))).await;
-            }
-        })
+    fn sleep(&self, ms: u64) -> Sleep<'_> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
     }
 }
 
-/// A clock that moves only when told to, for tests and simulation.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A clock that moves only when told to, for tests.
 #[derive(Debug)]
 pub struct ManualClock {
     now_ms: watch::Sender<u64>,
@@ -110,15 +93,114 @@ impl Clock for ManualClock {
         *self.now_ms.borrow()
     }
 
-    /// Left as it is: tests say what time it is.
-    fn not_before(&self, _at_ms: u64) {}
+    fn monotonic_ms(&self) -> u64 {
+        *self.now_ms.borrow()
+    }
 
-    fn sleep_until(&self, at_ms: u64) -> Sleep<'_> {
+    fn sleep(&self, ms: u64) -> Sleep<'_> {
         let mut now_ms = self.now_ms.subscribe();
+        let at_ms = self.now_ms().saturating_add(ms);
         Box::pin(async move {
             // The sender lives in `self`, which outlives this future, so the channel cannot close.
             let _reached = now_ms.wait_for(|now_ms| *now_ms >= at_ms).await;
         })
+    }
+}
+
+/// The time of one group's log, ms since the Unix epoch: what a leader stamps into batches, what deadlines
+/// count in.
+///
+/// It goes on from the last batch applied, by what has passed on this computer since. A new leader therefore
+/// carries on where the old one was, less the time the batch took to get here: leases last a little longer for a
+/// fail-over, never shorter, however wrong its wall clock is. While nobody leads, time stands still. A leader
+/// lets it run a little fast towards its wall clock, so that it does not stay behind for ever.
+///
+/// The only voter of a group has nobody to disagree with: it follows its own wall clock forward, so that a
+/// restart sees what passed meanwhile.
+#[derive(Debug)]
+pub(crate) struct LogClock {
+    clock: Arc<dyn Clock>,
+    /// When time was last told or taken from the log, and what it was.
+    anchor: Mutex<Anchor>,
+    is_alone: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Anchor {
+    monotonic_ms: u64,
+    log_ms: u64,
+    /// What has passed without being made use of to catch up, ms.
+    unused_ms: u64,
+}
+
+impl LogClock {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        let anchor = Anchor { monotonic_ms: clock.monotonic_ms(), ..Anchor::default() };
+        Self { clock, anchor: Mutex::new(anchor), is_alone: AtomicBool::new(true) }
+    }
+
+    /// Whether this node is the group's only voter.
+    pub(crate) fn set_alone(&self, is_alone: bool) {
+        if self.is_alone.load(Ordering::Relaxed) && !is_alone {
+            // What it said while it was alone stays said.
+            self.now_ms();
+        }
+        self.is_alone.store(is_alone, Ordering::Relaxed);
+    }
+
+    /// Now, in the log.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.at(self.clock.monotonic_ms(), self.clock.now_ms())
+    }
+
+    fn at(&self, monotonic_ms: u64, wall_ms: u64) -> u64 {
+        let mut anchor = self.anchor.lock();
+        let passed_ms = monotonic_ms.saturating_sub(anchor.monotonic_ms);
+        let steady_ms = anchor.log_ms.saturating_add(passed_ms);
+        let behind_ms = wall_ms.saturating_sub(steady_ms);
+        // A log without a batch has no time yet.
+        let is_free = self.is_alone.load(Ordering::Relaxed) || anchor.log_ms == 0;
+        let unused_ms = anchor.unused_ms.saturating_add(passed_ms).min(SLEW * SLEW_MAX_MS);
+        let caught_up_ms = if is_free { behind_ms } else { behind_ms.min(unused_ms / SLEW) };
+        let unused_ms = unused_ms.saturating_sub(caught_up_ms.saturating_mul(SLEW));
+        *anchor = Anchor { monotonic_ms, log_ms: steady_ms.saturating_add(caught_up_ms), unused_ms };
+        anchor.log_ms
+    }
+
+    /// A batch of another node, or of an earlier life, was stamped `log_ms`.
+    pub(crate) fn observe(&self, log_ms: u64) {
+        let (monotonic_ms, wall_ms) = (self.clock.monotonic_ms(), self.clock.now_ms());
+        if self.is_alone.load(Ordering::Relaxed) {
+            let behind_ms = log_ms.saturating_sub(self.at(monotonic_ms, wall_ms));
+            if behind_ms == 0 {
+                return;
+            }
+            if behind_ms > BEHIND_MS {
+                tracing::warn!(behind_ms, "this computer's clock is behind the log, whose time goes on from there");
+            }
+        }
+        *self.anchor.lock() = Anchor { monotonic_ms, log_ms, unused_ms: 0 };
+    }
+
+    /// Ends once [`LogClock::now_ms`] is at or past `at_ms`.
+    pub(crate) async fn sleep_until(&self, at_ms: u64) {
+        loop {
+            let now_ms = self.now_ms();
+            if now_ms >= at_ms {
+                return;
+            }
+            self.clock.sleep((at_ms - now_ms).min(SLEEP_MAX_MS)).await;
+        }
+    }
+
+    /// Ends `ms` from now.
+    pub(crate) async fn sleep(&self, ms: u64) {
+        self.clock.sleep(ms).await;
+    }
+
+    /// See [`Clock::monotonic_ms`].
+    pub(crate) fn monotonic_ms(&self) -> u64 {
+        self.clock.monotonic_ms()
     }
 }
 
@@ -139,61 +221,4 @@ impl Entropy for SystemEntropy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_manual_clock_wakes_sleepers_when_it_passes_them() {
-        let clock = ManualClock::new(10);
-        clock.sleep_until(10).await;
-        let mut later = clock.sleep_until(25);
-        let mut poll = || futures_util::FutureExt::now_or_never(&mut later);
-        assert!(poll().is_none());
-        clock.advance(14);
-        assert!(poll().is_none());
-        clock.advance(1);
-        assert!(poll().is_some());
-        assert_eq!(clock.now_ms(), 25);
-    }
-
-    #[tokio::test]
-    async fn the_system_clock_does_not_wait_for_the_past() {
-        let clock = SystemClock::default();
-        clock.sleep_until(clock.now_ms().saturating_sub(5)).await;
-        assert!(clock.now_ms() > 1_700_000_000_000);
-    }
-
-    /// The log was once written with a clock ten years ahead.
-    #[test]
-    fn a_system_clock_behind_the_log_goes_on_from_there() {
-        let clock = SystemClock::default();
-        let ahead_ms = clock.now_ms() + 10 * 365 * 24 * 60 * 60 * 1000;
-        clock.not_before(ahead_ms);
-        let begun = Instant::now();
-        while clock.now_ms() < ahead_ms + 2 {
-            assert!(begun.elapsed() < Duration::from_secs(60), "time stands still");
-            std::thread::yield_now();
-        }
-        clock.not_before(5);
-        assert!(clock.now_ms() >= ahead_ms + 2);
-    }
-
-    #[test]
-    fn a_wall_clock_set_back_does_not_stop_time_and_one_set_forward_is_followed() {
-        let clock = SystemClock::default();
-        let start = Instant::now();
-        let after = |ms| start + Duration::from_millis(ms);
-        assert_eq!(clock.at(after(0), 1000), 1000);
-        assert_eq!(clock.at(after(10), 1010), 1010);
-        // An hour back, as it were.
-        assert_eq!(clock.at(after(20), 3), 1020);
-        assert_eq!(clock.at(after(500), 483), 1500);
-        // Asked often, nothing is lost to rounding.
-        for micros in 500_000..503_000 {
-            clock.at(start + Duration::from_micros(micros), 483);
-        }
-        assert_eq!(clock.at(after(503), 486), 1503);
-        assert_eq!(clock.at(after(504), 5000), 5000);
-        assert_eq!(clock.at(after(506), 4000), 5002);
-    }
-}
+mod tests;

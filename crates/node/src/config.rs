@@ -6,8 +6,10 @@ use std::sync::Arc;
 use willow_storage::snapshot::SnapshotOptions;
 use willow_storage::vfs::{StdVfs, Vfs};
 
+use crate::StartError;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::{NodeId, StartError};
+use crate::cluster::Peering;
+use crate::tasks::RuntimeKind;
 
 /// Bytes of one encoded command. A batch call carries up to 1000 items; past this a single entry would
 /// hold up every other caller for longer than a client should wait.
@@ -22,8 +24,10 @@ const SNAPSHOT_MIN_FREE_BYTES: u64 = 64 * 1024 * 1024;
 pub struct Config {
     /// Where log and snapshots live. Created when missing.
     pub data_dir: PathBuf,
-    /// This node. Never reused within a cluster.
-    pub node_id: NodeId,
+    /// How this node takes part in a cluster of several; `None` is a cluster of one.
+    pub peering: Option<Peering>,
+    /// What it runs on.
+    pub runtime: RuntimeKind,
     /// Commands in one log entry. Bounds how long one apply keeps readers out (about 10 µs a command).
     pub batch_commands: usize,
     /// Bytes in one log entry; a single larger command still gets an entry of its own.
@@ -60,7 +64,8 @@ impl Config {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
-            node_id: NodeId(1),
+            peering: None,
+            runtime: RuntimeKind::default(),
             batch_commands: 512,
             batch_bytes: 4 * 1024 * 1024,
             batches_in_flight: 2,
@@ -91,9 +96,6 @@ impl Config {
             if value == 0 {
                 return Err(StartError::Config(format!("{name} must be at least 1")));
             }
-        }
-        if self.node_id.0 == 0 {
-            return Err(StartError::Config("node_id must be at least 1".to_owned()));
         }
         Ok(())
     }

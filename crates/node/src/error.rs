@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use willow_core::Refusal;
 
 use crate::NodeId;
 
 /// Why the node takes no writes. Reads of what is applied go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Unavailable {
     /// No room to write the log. The node takes writes again by itself once there is room.
     #[error("the disk is full; free some space, writes resume by themselves")]
@@ -19,10 +20,16 @@ pub enum Unavailable {
     /// Consensus stopped.
     #[error("consensus stopped ({0}); restart this node")]
     Stopped(String),
+    /// This node knows of no leader: most members cannot be reached, or an election is under way.
+    #[error("no leader is known; see that a majority of the nodes runs and is connected")]
+    NoLeader,
+    /// The cluster has let this node go.
+    #[error("this node was removed from the cluster; empty its data directory and let it join anew")]
+    Removed,
 }
 
 /// Why a proposal has no outcome.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum ProposeError {
     /// The machine refused the command: the answer of the log, the same on every node.
     #[error(transparent)]
@@ -79,7 +86,7 @@ impl ProposeError {
 }
 
 /// Why a linearizable read was not served.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ReadError {
     /// Another node leads the group.
     #[error("this node does not lead the group")]

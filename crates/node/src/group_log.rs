@@ -91,6 +91,11 @@ impl GroupLog {
         self.log.bounds(self.group())
     }
 
+    /// Bytes of the files of all groups' log.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.log.stats().segment_bytes
+    }
+
     pub(crate) fn state(&self, key: u16) -> Option<Bytes> {
         self.log.load_state(self.group(), key)
     }

@@ -1,11 +1,13 @@
 //! Whether the node takes writes, as everyone inside and outside sees it.
 
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::Unavailable;
 
 /// What the node can do now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Health {
     /// Reads the log back after a start.
     Starting,
@@ -25,46 +27,85 @@ impl Health {
     }
 }
 
-/// The one place that knows the [`Health`], with its legal changes.
+/// The one place that knows the [`Health`], from what the others tell it.
 #[derive(Debug)]
-pub(crate) struct HealthCell(watch::Sender<Health>);
+pub(crate) struct HealthCell {
+    seen: watch::Sender<Health>,
+    facts: Mutex<Facts>,
+}
+
+#[derive(Debug, Default)]
+struct Facts {
+    /// For good.
+    is_stopping: bool,
+    /// The log has been read back.
+    is_recovered: bool,
+    /// The log cannot be written.
+    log: Option<Unavailable>,
+    /// Nobody takes writes, or this node does not belong any more.
+    cluster: Option<Unavailable>,
+}
+
+impl Facts {
+    fn health(&self) -> Health {
+        match (&self.log, &self.cluster) {
+            _ if self.is_stopping => Health::Stopping,
+            (Some(why), _) => Health::ReadOnly(why.clone()),
+            _ if !self.is_recovered => Health::Starting,
+            (None, Some(why)) => Health::ReadOnly(why.clone()),
+            (None, None) => Health::Ready,
+        }
+    }
+}
 
 impl HealthCell {
     pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(Health::Starting))
+        Self { seen: watch::Sender::new(Health::Starting), facts: Mutex::default() }
     }
 
     pub(crate) fn get(&self) -> Health {
-        self.0.borrow().clone()
+        self.seen.borrow().clone()
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Health> {
-        self.0.subscribe()
+        self.seen.subscribe()
     }
 
-    /// The log has been read back, or can be written again.
-    pub(crate) fn ready(&self) {
-        self.change(Health::Ready);
+    /// The log has been read back.
+    pub(crate) fn recovered(&self) {
+        self.change(|facts| facts.is_recovered = true);
     }
 
-    /// The log cannot be written.
-    pub(crate) fn read_only(&self, why: Unavailable) {
-        self.change(Health::ReadOnly(why));
+    /// Why the log cannot be written, if it cannot.
+    pub(crate) fn log(&self, down: Option<Unavailable>) {
+        self.change(|facts| facts.log = down);
+    }
+
+    /// Why the cluster takes no writes from here, if it does not.
+    pub(crate) fn cluster(&self, down: Option<Unavailable>) {
+        self.change(|facts| {
+            // A removed node stays removed.
+            if facts.cluster != Some(Unavailable::Removed) {
+                facts.cluster = down;
+            }
+        });
     }
 
     /// The node stops: for good.
     pub(crate) fn stopping(&self) {
-        self.change(Health::Stopping);
+        self.change(|facts| facts.is_stopping = true);
     }
 
-    /// Stopping is final. A log that can never be written again says so by never resuming.
-    fn change(&self, next: Health) {
-        self.0.send_if_modified(|current| {
-            if *current == Health::Stopping || *current == next {
-                return false;
+    fn change(&self, change: impl FnOnce(&mut Facts)) {
+        let mut facts = self.facts.lock();
+        change(&mut facts);
+        let next = facts.health();
+        self.seen.send_if_modified(|current| {
+            let is_new = *current != next;
+            if is_new {
+                *current = next;
             }
-            *current = next;
-            true
+            is_new
         });
     }
 }
@@ -74,17 +115,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stopping_is_final() {
+    fn health_is_the_worst_of_what_is_known_and_stopping_is_final() {
         let health = HealthCell::new();
         assert_eq!(health.get(), Health::Starting);
-        health.ready();
+        health.log(Some(Unavailable::DiskFull));
+        assert_eq!(health.get(), Health::ReadOnly(Unavailable::DiskFull));
+        health.log(None);
+        assert_eq!(health.get(), Health::Starting);
+        health.recovered();
         assert!(health.get().is_ready());
-        health.read_only(Unavailable::DiskFull);
-        assert!(!health.get().is_ready());
-        health.ready();
+        health.cluster(Some(Unavailable::NoLeader));
+        health.log(Some(Unavailable::DiskFull));
+        assert_eq!(health.get(), Health::ReadOnly(Unavailable::DiskFull));
+        health.log(None);
+        assert_eq!(health.get(), Health::ReadOnly(Unavailable::NoLeader));
+        health.cluster(None);
         assert!(health.get().is_ready());
+        health.cluster(Some(Unavailable::Removed));
+        health.cluster(None);
+        assert_eq!(health.get(), Health::ReadOnly(Unavailable::Removed));
         health.stopping();
-        health.ready();
+        health.cluster(None);
         assert_eq!(health.get(), Health::Stopping);
     }
 }

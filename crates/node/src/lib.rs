@@ -31,31 +31,44 @@
 #![warn(missing_docs)]
 
 mod clock;
+mod cluster;
 mod config;
 mod error;
 mod group;
 mod group_log;
 mod health;
+mod identity;
+mod join;
 mod node;
+mod peers;
 mod proposal;
 mod proposer;
 mod queue;
 mod raft;
+mod reconcile;
 mod record;
 mod replica;
+mod role;
+mod route;
 mod snapshots;
 mod stats;
+mod tasks;
 mod timer;
+mod transport;
 mod waiters;
+mod wire;
 
 pub use clock::{Clock, Entropy, ManualClock, Sleep, SystemClock, SystemEntropy};
+pub use cluster::{ClusterError, ClusterStatus, GroupReport, NodeReport, NodeStatus, Peering, Role, Start};
 pub use config::{COMMAND_BYTES, Config};
 pub use error::{ProposeError, ReadError, SnapshotError, StartError, Unavailable};
 pub use health::Health;
-pub use node::{Node, Proposed};
+pub use node::{Node, Proposed, Waiting};
 pub use record::RecordError;
 pub use stats::{BATCH_BOUNDS, Histogram, LATENCY_BOUNDS_US, Stats};
-pub use waiters::Waiter;
+pub use tasks::RuntimeKind;
+pub use transport::{Lane, Peer, Reception, Service, Transport, TransportError};
+pub use willow_core::catalogue::NodeState;
 
 /// A node of the cluster. Never zero, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -67,11 +80,13 @@ impl std::fmt::Display for NodeId {
     }
 }
 
-/// A Raft group. Group 0 will be the catalogue.
+/// A Raft group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct GroupId(pub u32);
 
 impl GroupId {
+    /// The catalogue: who belongs to the cluster.
+    pub const CATALOGUE: Self = Self(0);
     /// The group of all data, until there are more.
     pub const DATA: Self = Self(1);
 }

@@ -1,14 +1,38 @@
-//! A node: starts, serves and stops the groups of one data directory. Today there is one group.
+//! A node: starts, serves and stops the groups of one data directory, and speaks for them to its peers.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use willow_core::{Command, Machine, Outcome, RequestId};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use willow_core::catalogue::{self, AddNode, NodeFacts, NodeRecord, NodeState};
+use willow_core::{Command, Machine, Outcome, Refusal, RequestId};
+use willow_storage::log::Log;
+use willow_storage::vfs::Vfs;
 
+use crate::cluster::{ClusterError, ClusterStatus, NodeReport, NodeStatus, Start};
 use crate::group::Group;
 use crate::health::Health;
+use crate::identity::Identity;
+use crate::join::{Found, Joining};
+use crate::peers::Peers;
+use crate::raft::Change;
+use crate::reconcile::{Step, View};
+use crate::role::Leader;
 use crate::stats::Stats;
-use crate::waiters::Waiter;
-use crate::{Config, ProposeError, ReadError, StartError};
+use crate::tasks::{Owned, Tasks, blocking, timeout};
+use crate::transport::{Lane, Service};
+use crate::wire::{self, Answer, Call, Hello, Joined, Refused, Request};
+use crate::{Config, GroupId, NodeId, ProposeError, ReadError, StartError};
+
+/// How often a group's leader compares its members with the catalogue, ms.
+const RECONCILE_MS: u64 = 300;
+/// How long a node may take to say how it is.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a leader may take to hand over, ms.
+const TRANSFER_MS: u64 = 5_000;
 
 /// What a command came to.
 #[derive(Debug)]
@@ -16,28 +40,136 @@ pub enum Proposed {
     /// The machine's final answer.
     Done(Outcome),
     /// The command waits; the handle brings the answer.
-    Waiting(Waiter),
+    Waiting(Waiting),
+}
+
+/// A command that waits. A future of its final answer.
+///
+/// Dropping it before the answer was taken cancels the wait, and gives back what it was granted meanwhile,
+/// unless the command came with a request id: then the wait goes on, and repeating the command with the
+/// same id finds it again, at whichever node.
+pub struct Waiting(pub(crate) BoxFuture<'static, Result<Outcome, ProposeError>>);
+
+impl Future for Waiting {
+    type Output = Result<Outcome, ProposeError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting").finish_non_exhaustive()
+    }
 }
 
 /// A running node. Clones are handles to the same node.
 ///
-/// A command goes to the group that holds what it is about. There is one group today, so every method goes
+/// A command goes to the group that holds what it is about. There is one group of data today, so every method goes
 /// to it; which group a command belongs to is the node's business, not the caller's.
 #[derive(Clone, Debug)]
 pub struct Node {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    id: NodeId,
+    identity: Identity,
+    facts: NodeFacts,
+    catalogue: Arc<Group>,
     data: Arc<Group>,
+    peers: Arc<Peers>,
+    tasks: Arc<dyn Tasks>,
+    vfs: Arc<dyn Vfs>,
+    data_dir: std::path::PathBuf,
+    log: Log,
+    running: Owned,
 }
 
 impl Node {
     /// Opens the data directory, reads back what is there and begins to serve. An empty directory becomes
-    /// a new cluster of one.
+    /// a new cluster of one, or that of a new member: see [`crate::Peering`].
     ///
     /// # Errors
     /// When the directory cannot be used, holds something this build cannot read, or misses a part.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let node = Self::open(config).await?;
+        if let Err(error) = node.ready().await {
+            node.shutdown().await;
+            return Err(error);
+        }
+        Ok(node)
+    }
+
+    /// The same, without waiting until the node can serve: it does as soon as it knows a leader. A node that is to
+    /// join a cluster is only open when one has taken it in.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn open(config: Config) -> Result<Self, StartError> {
         config.validate()?;
-        let data = Group::start(config).await?;
-        Ok(Self { data })
+        let tasks = config.runtime.tasks();
+        let facts = config.peering.as_ref().map_or_else(NodeFacts::default, |peering| NodeFacts {
+            peer_addr: peering.peer_addr.as_str().into(),
+            client_url: peering.client_url.as_str().into(),
+            version: Box::default(),
+        });
+        let facts = NodeFacts { version: env!("CARGO_PKG_VERSION").into(), ..facts };
+        let identity = identify(&config, &facts, &tasks).await?;
+        let id = NodeId(identity.node);
+        let transport = config.peering.as_ref().map(|peering| Arc::clone(&peering.transport));
+        let peers = Peers::new(identity.cluster, id, transport, Arc::clone(&tasks));
+        let opening = open_log(config.clone());
+        let opened = blocking(tasks.as_ref(), opening).await;
+        let log = opened.ok_or_else(|| StartError::Storage("the log could not be opened".to_owned()))??;
+        let catalogue = Group::open(GroupId::CATALOGUE, &config, id, log.clone(), Arc::clone(&peers)).await?;
+        let data = Group::open(GroupId::DATA, &config, id, log.clone(), Arc::clone(&peers)).await?;
+        let inner = Arc::new(Inner {
+            id,
+            identity,
+            facts,
+            catalogue,
+            data,
+            peers,
+            tasks,
+            vfs: config.vfs,
+            data_dir: config.data_dir,
+            log,
+            running: Owned::default(),
+        });
+        if let Some(peering) = &config.peering {
+            peering.reception.open(Arc::new(Door(Arc::downgrade(&inner))));
+        }
+        inner.learn_addresses();
+        // The founder's address is in its groups' first entry; who joins finds groups that exist.
+        let found = (id == FOUNDER).then_some(&*inner.facts.peer_addr);
+        inner.catalogue.run(found).await?;
+        inner.data.run(found).await?;
+        inner.spawn_tasks();
+        Ok(Self { inner })
+    }
+
+    /// Waits until this node can serve: reads at least, if the disk is full from the start.
+    ///
+    /// # Errors
+    /// When it never will.
+    pub async fn ready(&self) -> Result<(), StartError> {
+        let Inner { id, identity, catalogue, data, .. } = &*self.inner;
+        for group in [catalogue, data] {
+            group.ready().await?;
+            if *id == FOUNDER && group.is_new() && !group.log.is_stalled() {
+                group.initialize(identity.cluster).await.map_err(StartError::Initialize)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// This node's id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.inner.id
     }
 
     /// Gets `command` into the log, applies it, and answers what came of it. A command that waits is waited
@@ -50,7 +182,7 @@ impl Node {
     pub async fn propose(&self, command: Command, request_id: Option<RequestId>) -> Result<Outcome, ProposeError> {
         match self.propose_waiting(command, request_id).await? {
             Proposed::Done(outcome) => Ok(outcome),
-            Proposed::Waiting(waiter) => waiter.await,
+            Proposed::Waiting(waiting) => waiting.await,
         }
     }
 
@@ -63,7 +195,7 @@ impl Node {
         command: Command,
         request_id: Option<RequestId>,
     ) -> Result<Proposed, ProposeError> {
-        self.data.propose(command, request_id).await
+        self.inner.data.propose(command, request_id).await
     }
 
     /// Reads the machine, seeing everything that was answered anywhere before this call began. The closure
@@ -72,56 +204,449 @@ impl Node {
     /// # Errors
     /// When this node cannot be sure to have the newest state.
     pub async fn read<T>(&self, read: impl FnOnce(&Machine) -> T) -> Result<T, ReadError> {
-        self.data.read(read).await
+        self.inner.data.read(read).await
     }
 
     /// Reads the machine as this node has it, however old that is.
     pub fn read_stale<T>(&self, read: impl FnOnce(&Machine) -> T) -> T {
-        self.data.read_stale(read)
+        self.inner.data.read_stale(read)
     }
 
     /// What time it would be in the log, were something written now. The machine's own time stands at the last
     /// entry.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        self.data.now_ms()
+        self.inner.data.clock.now_ms()
     }
 
-    /// Digest over all replicated state. Walks everything while applies wait: for tests and tools.
+    /// Digest over all replicated data. Walks everything while applies wait: for tests and tools.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        self.data.digest()
+        self.inner.data.replica.with(|state| state.machine.digest())
     }
 
-    /// Writes a snapshot now and drops the log before it.
+    /// Writes a snapshot of the data now and drops the log before it.
     ///
     /// # Errors
     /// When the snapshot could not be written; the node goes on without it.
     pub async fn snapshot(&self) -> Result<(), crate::SnapshotError> {
-        self.data.snapshot().await
+        self.inner.data.snapshot().await
     }
 
     /// What the node can do now.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.data.health()
+        self.inner.data.health.get()
     }
 
     /// Follows [`Node::health`].
     #[must_use]
     pub fn watch_health(&self) -> tokio::sync::watch::Receiver<Health> {
-        self.data.watch_health()
+        self.inner.data.health.subscribe()
     }
 
     /// What the node did so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.data.stats()
+        self.inner.data.stats()
+    }
+
+    /// What this node says of itself.
+    #[must_use]
+    pub fn report(&self) -> NodeReport {
+        self.inner.report()
+    }
+
+    /// The cluster, every node asked: one that does not answer within a second is said not to. The nodes are
+    /// those that this node knows of.
+    pub async fn status(&self) -> ClusterStatus {
+        let inner = &self.inner;
+        let mut asked = Vec::new();
+        for record in inner.records().into_iter().filter(|record| record.state != NodeState::Removed) {
+            let node = NodeId(record.node);
+            asked.push(async move {
+                let report = if node == inner.id {
+                    Ok(inner.report())
+                } else {
+                    match inner.peers.call_within(REPORT_TIMEOUT, node, GroupId::DATA, Lane::Client, Call::Report).await
+                    {
+                        Ok(Answer::Report(report)) => Ok(report),
+                        Ok(_) => Err("its answer was not to this call".to_owned()),
+                        Err(error) => Err(error.to_string()),
+                    }
+                };
+                let NodeRecord { facts, state, .. } = record;
+                let (peer_addr, client_url) = (facts.peer_addr.into(), facts.client_url.into());
+                NodeStatus { id: node, peer_addr, client_url, state, report }
+            });
+        }
+        let nodes = futures_util::future::join_all(asked).await;
+        ClusterStatus { cluster: inner.peers.cluster(), answered_by: inner.id, nodes }
+    }
+
+    /// Lets `node` go: it is removed from every group, and never taken back under this id. Answers when the
+    /// catalogue has it; the groups follow.
+    ///
+    /// # Errors
+    /// When there is no such node, or no other.
+    pub async fn remove_node(&self, node: NodeId) -> Result<(), ClusterError> {
+        match self.inner.change_catalogue(catalogue::Command::Remove { node: node.0 }).await {
+            Ok(_) => Ok(()),
+            Err(ProposeError::Refused(Refusal::Catalogue(catalogue::Error::NoSuchNode { .. }))) => {
+                Err(ClusterError::NoSuchNode(node))
+            }
+            Err(ProposeError::Refused(Refusal::Catalogue(catalogue::Error::LastNode { .. }))) => {
+                Err(ClusterError::LastNode(node))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes `to` lead `group`. Answers when it does.
+    ///
+    /// # Errors
+    /// When `to` cannot lead, or has not within five seconds.
+    pub async fn transfer_leader(&self, group: GroupId, to: NodeId) -> Result<(), ClusterError> {
+        let inner = &self.inner;
+        let Some(group) = inner.group(group.0) else { return Err(ClusterError::CannotLead(to)) };
+        match inner.records().iter().find(|record| record.node == to.0) {
+            None => return Err(ClusterError::NoSuchNode(to)),
+            Some(record) if record.state != NodeState::Active => return Err(ClusterError::CannotLead(to)),
+            Some(_) => {}
+        }
+        if !group.consensus.membership().voters.contains(&to) {
+            return Err(ClusterError::CannotLead(to));
+        }
+        let asked = async {
+            loop {
+                let leader = group.role.leader();
+                match leader {
+                    Leader::There(node) if node == to => return,
+                    Leader::Here if inner.id == to => return,
+                    Leader::Here => drop(group.consensus.transfer(to).await),
+                    Leader::There(node) => {
+                        let call = Call::Lead { node: to.0 };
+                        drop(inner.peers.call_within(REPORT_TIMEOUT, node, group.id, Lane::Client, call).await);
+                    }
+                    Leader::Unknown => {}
+                }
+                let moved = timeout(inner.tasks.as_ref(), REPORT_TIMEOUT, group.role.other_than(leader));
+                let _moved = moved.await;
+            }
+        };
+        let limit = Duration::from_millis(TRANSFER_MS);
+        timeout(inner.tasks.as_ref(), limit, asked).await.ok_or(ClusterError::Slow(TRANSFER_MS))
     }
 
     /// Takes no more work, sends everyone who waits away with [`ProposeError::ShuttingDown`], finishes what
-    /// is queued and stops. Safe to call twice.
+    /// is queued and stops. A leader hands over first. Safe to call twice.
     pub async fn shutdown(&self) {
-        self.data.shutdown().await;
+        let inner = &self.inner;
+        for group in [&inner.data, &inner.catalogue] {
+            group.refuse();
+            inner.hand_over(group).await;
+        }
+        inner.running.end().await;
+        inner.data.shutdown().await;
+        inner.catalogue.shutdown().await;
+        // Joins the writer's thread, which may be in a last sync.
+        let log = inner.log.clone();
+        let _closed = blocking(inner.tasks.as_ref(), move || log.close()).await;
+    }
+}
+
+/// The node that founds a cluster has this id.
+const FOUNDER: NodeId = NodeId(1);
+
+/// Reads who this node is, or finds out.
+async fn identify(config: &Config, facts: &NodeFacts, tasks: &Arc<dyn Tasks>) -> Result<Identity, StartError> {
+    let on_disk = |work: Box<dyn FnOnce(&dyn Vfs, &std::path::Path) -> Result<Option<Identity>, StartError> + Send>| {
+        let (vfs, dir) = (Arc::clone(&config.vfs), config.data_dir.clone());
+        async move {
+            let done = blocking(tasks.as_ref(), move || work(vfs.as_ref(), &dir)).await;
+            done.ok_or_else(|| StartError::Storage("the data directory could not be read".to_owned()))?
+        }
+    };
+    let mut identity = match on_disk(Box::new(Identity::read)).await? {
+        Some(member) if member.is_member() => return Ok(member),
+        Some(identity) => identity,
+        None => Identity::new(config.entropy.draw().max(1)),
+    };
+    let found = match &config.peering {
+        None => Found::Cluster,
+        Some(peering) => {
+            // Written first: a join whose answer is lost in a crash is repeated under the same identity.
+            let first = identity;
+            on_disk(Box::new(move |vfs, dir| first.write(vfs, dir).map(|()| None))).await?;
+            if matches!(peering.start, Start::Bootstrap { .. }) {
+                peering.reception.bootstraps(identity.identity);
+            }
+            let (tasks, clock) = (Arc::clone(tasks), Arc::clone(&config.clock));
+            Joining { peering, identity, facts: facts.clone(), tasks, clock }.run().await
+        }
+    };
+    (identity.cluster, identity.node) = match found {
+        Found::Cluster => (config.entropy.draw().max(1), FOUNDER.0),
+        Found::Member(Joined { cluster, node }) => (cluster, node),
+    };
+    on_disk(Box::new(move |vfs, dir| identity.write(vfs, dir).map(|()| None))).await?;
+    Ok(identity)
+}
+
+/// The blocking part of a start: opens the log that all groups share.
+fn open_log(config: Config) -> impl FnOnce() -> Result<Log, StartError> {
+    move || {
+        let failed = |error: &dyn std::fmt::Display| StartError::Storage(error.to_string());
+        let has_snapshots = [GroupId::CATALOGUE, GroupId::DATA].into_iter().any(|group| {
+            let dir = config.data_dir.join("snapshots").join(group.to_string());
+            config.vfs.list(&dir).is_ok_and(|names| names.iter().any(|name| name.ends_with(".snap")))
+        });
+        let opened = Log::open(Arc::clone(&config.vfs), &config.data_dir.join("log"), config.log.clone());
+        let (log, recovered) = opened.map_err(|error| failed(&error))?;
+        tracing::info!(?recovered, "the log is open");
+        if recovered.created && has_snapshots {
+            return Err(StartError::LogGone);
+        }
+        Ok(log)
+    }
+}
+
+impl Inner {
+    fn group(&self, id: u32) -> Option<&Arc<Group>> {
+        [&self.catalogue, &self.data].into_iter().find(|group| group.id.0 == id)
+    }
+
+    /// The nodes, as this node's catalogue has them.
+    fn records(&self) -> Vec<NodeRecord> {
+        self.catalogue.read_stale(|machine| machine.catalogue().nodes().cloned().collect())
+    }
+
+    fn learn_addresses(&self) {
+        for record in self.records() {
+            self.peers.learn(NodeId(record.node), &record.facts.peer_addr);
+        }
+    }
+
+    fn spawn_tasks(self: &Arc<Self>) {
+        let (weak, tasks) = (Arc::downgrade(self), &self.tasks);
+        for group in [&self.catalogue, &self.data] {
+            group.own(tasks.spawn(Box::pin(Arc::clone(group).forward_cancels())));
+        }
+        let catalogue = Arc::clone(&self.catalogue.replica);
+        let learn = weak.clone();
+        self.running.push(tasks.spawn(Box::pin(async move {
+            loop {
+                catalogue.changed.notified().await;
+                let Some(node) = learn.upgrade() else { return };
+                node.learn_addresses();
+            }
+        })));
+        let clock = Arc::clone(&self.catalogue.clock);
+        self.running.push(tasks.spawn(Box::pin(async move {
+            loop {
+                clock.sleep(RECONCILE_MS).await;
+                let Some(node) = weak.upgrade() else { return };
+                node.look_after().await;
+            }
+        })));
+    }
+
+    /// Does what nobody asks for: see [`crate::reconcile`].
+    async fn look_after(&self) {
+        for group in [&self.catalogue, &self.data] {
+            group.check_contact();
+            if self.peers.is_removed() {
+                group.removed();
+            }
+            if group.role.is_leading() {
+                if group.is_new() {
+                    drop(group.initialize(self.peers.cluster()).await);
+                } else {
+                    self.reconcile(group).await;
+                }
+            }
+        }
+        self.announce().await;
+        if self.catalogue.role.is_leading() {
+            self.forget().await;
+        }
+    }
+
+    async fn reconcile(&self, group: &Group) {
+        if group.log.is_stalled() {
+            // A full disk here is no reason for the others to stand still.
+            return self.hand_over(group).await;
+        }
+        let (membership, nodes) = (group.consensus.membership(), self.records());
+        let last_index = group.consensus.progress().last_index;
+        let view = View { me: self.id, membership: &membership, nodes: &nodes, last_index };
+        match view.next(|node| group.consensus.matched(node)) {
+            Some(Step::Change(change)) => self.change_members(group, change).await,
+            Some(Step::HandOver(to)) => {
+                tracing::info!(group = %group.id, %to, "handing over before leaving");
+                drop(group.consensus.transfer(to).await);
+            }
+            None => {}
+        }
+    }
+
+    async fn change_members(&self, group: &Group, change: Change) {
+        tracing::info!(group = %group.id, ?change, "the group's members change");
+        // Without a majority it would not end; the next leader, or round, tries again.
+        let limit = Duration::from_millis(TRANSFER_MS);
+        match timeout(self.tasks.as_ref(), limit, group.consensus.change(change)).await {
+            Some(Ok(())) => {}
+            Some(Err(reason)) => tracing::warn!(group = %group.id, reason, "the members did not change yet"),
+            None => tracing::warn!(group = %group.id, "the members did not change in time"),
+        }
+    }
+
+    /// Gives leadership to the member whose log is closest, if there is another voter.
+    async fn hand_over(&self, group: &Group) {
+        if !group.role.is_leading() {
+            return;
+        }
+        let voters = group.consensus.membership().voters;
+        let others = voters.into_iter().filter(|node| *node != self.id);
+        let Some(to) = others.max_by_key(|node| group.consensus.matched(*node)) else { return };
+        if group.consensus.transfer(to).await.is_ok() {
+            let limit = Duration::from_secs(1);
+            let _moved = timeout(self.tasks.as_ref(), limit, group.role.other_than(Leader::Here)).await;
+        }
+    }
+
+    /// Tells the catalogue what is new about this node.
+    async fn announce(&self) {
+        if self.catalogue.is_new() || !self.data.health.get().is_ready() {
+            return;
+        }
+        let known = self.records().into_iter().find(|record| record.node == self.id.0);
+        let command = match known {
+            Some(record) if record.facts == self.facts || record.state == NodeState::Removed => return,
+            Some(_) => catalogue::Command::Announce { node: self.id.0, facts: self.facts.clone() },
+            // The founder's own first entry: everyone else was added before it knew its id.
+            None if self.id == FOUNDER => {
+                catalogue::Command::Add(AddNode { identity: self.identity.identity, facts: self.facts.clone() })
+            }
+            None => return,
+        };
+        if let Err(error) = self.change_catalogue(command).await {
+            tracing::debug!(%error, "the catalogue does not know this node's address yet");
+        }
+    }
+
+    /// A leaving node that no group has any more is removed for good.
+    async fn forget(&self) {
+        let has = |group: &Group, node: u64| {
+            let members = group.consensus.membership();
+            members.voters.contains(&NodeId(node)) || members.learners.contains(&NodeId(node))
+        };
+        for record in self.records().into_iter().filter(|record| record.state == NodeState::Leaving) {
+            if has(&self.catalogue, record.node) || has(&self.data, record.node) {
+                continue;
+            }
+            if let Err(error) = self.change_catalogue(catalogue::Command::Forget { node: record.node }).await {
+                tracing::debug!(%error, node = record.node, "not forgotten yet");
+            }
+        }
+    }
+
+    async fn change_catalogue(&self, command: catalogue::Command) -> Result<NodeRecord, ProposeError> {
+        let command = Command::Catalogue(command);
+        let proposed = match self.catalogue.propose(command, None).await? {
+            Proposed::Done(outcome) => outcome,
+            Proposed::Waiting(waiting) => waiting.await?,
+        };
+        match proposed {
+            Outcome::Catalogue(record) => Ok(record),
+            _ => Err(ProposeError::OutcomeUnknown { reason: "the answer was not the catalogue's".to_owned() }),
+        }
+    }
+
+    fn report(&self) -> NodeReport {
+        NodeReport {
+            version: self.facts.version.to_string(),
+            health: self.data.health.get(),
+            log_bytes: self.log.stats().segment_bytes,
+            snapshot_bytes: self.data.stats().snapshot_bytes,
+            free_bytes: self.vfs.free_bytes(&self.data_dir).ok(),
+            groups: vec![self.catalogue.report(), self.data.report()],
+        }
+    }
+
+    async fn respond(&self, request: &[u8]) -> Result<Answer, Refused> {
+        let Request { cluster, from, to, group, call } = wire::decode(request)?;
+        match call {
+            Call::Hello => {
+                return Ok(Answer::Hello(Hello { cluster: self.peers.cluster(), node: self.id.0, bootstraps: 0 }));
+            }
+            Call::Join { identity, facts } => return Ok(Answer::Joined(self.take_in(identity, facts).await)),
+            _ => {}
+        }
+        if cluster != self.peers.cluster() {
+            return Err(Refused::OtherCluster(self.peers.cluster()));
+        }
+        if to != self.id.0 {
+            return Err(Refused::OtherNode(self.id.0));
+        }
+        let is_removed =
+            |machine: &Machine| machine.catalogue().node(from).is_some_and(|record| record.state == NodeState::Removed);
+        if self.catalogue.read_stale(is_removed) {
+            return Err(Refused::Removed);
+        }
+        let group = self.group(group).ok_or(Refused::NoSuchGroup(group))?;
+        self.dispatch(group, call).await
+    }
+
+    async fn dispatch(&self, group: &Arc<Group>, call: Call) -> Result<Answer, Refused> {
+        let consensus = &group.consensus;
+        match call {
+            Call::Append(append) => {
+                let answer = consensus.append(append).await?;
+                if !matches!(answer, Answer::Append(wire::Appended::HigherVote(_))) {
+                    group.heard_leader();
+                }
+                Ok(answer)
+            }
+            Call::Vote(vote) => consensus.vote(vote, false).await,
+            Call::PreVote(vote) => consensus.vote(vote, true).await,
+            Call::Transfer(transfer) => consensus.take_leadership(transfer).await,
+            Call::SnapshotBegin(begin) => consensus.snapshot_begin(begin).await,
+            Call::SnapshotChunks(chunks) => {
+                group.heard_leader();
+                consensus.snapshot_chunks(chunks).await
+            }
+            Call::SnapshotEnd(end) => consensus.snapshot_end(end).await,
+            Call::Propose { envelope, cancel_on_drop } => Ok(group.answer_propose(envelope, cancel_on_drop).await),
+            Call::ReadIndex => Ok(Answer::ReadIndex(consensus.read_index().await)),
+            Call::Report => Ok(Answer::Report(self.report())),
+            Call::Lead { node } => {
+                let handed = consensus.transfer(NodeId(node)).await;
+                Ok(Answer::Lead(handed.map_err(|stopped| stopped.to_string())))
+            }
+            Call::Hello | Call::Join { .. } => Err(Refused::Malformed("it is not for a group".to_owned())),
+        }
+    }
+
+    async fn take_in(&self, identity: u128, facts: NodeFacts) -> Result<Joined, ProposeError> {
+        let record = self.change_catalogue(catalogue::Command::Add(AddNode { identity, facts })).await?;
+        Ok(Joined { cluster: self.peers.cluster(), node: record.node })
+    }
+}
+
+/// Where peers knock.
+#[derive(Debug)]
+struct Door(Weak<Inner>);
+
+impl Service for Door {
+    fn answer(&self, request: Bytes) -> BoxFuture<'static, Bytes> {
+        let node = self.0.upgrade();
+        Box::pin(async move {
+            let answer = match node {
+                Some(node) => node.respond(&request).await,
+                None => Err(Refused::NotRunning),
+            };
+            wire::encode(&answer.unwrap_or_else(Answer::Refused))
+        })
     }
 }

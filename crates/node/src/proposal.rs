@@ -71,6 +71,11 @@ impl Proposal {
         Self(Arc::new(Inner { encoded: encoded.to_vec(), live: Mutex::default() }))
     }
 
+    /// Whether this very node gathered it, in this life.
+    pub(crate) fn is_own(&self) -> bool {
+        self.0.live.lock().batch.is_some()
+    }
+
     /// Bytes of the batch.
     pub(crate) fn encoded(&self) -> &[u8] {
         &self.0.encoded

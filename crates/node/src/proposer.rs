@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use willow_core::command::CancelWait;
 
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Entropy, LogClock};
 use crate::proposal::{Proposal, Slot};
 use crate::queue::{Bounds, Encoded, Queue, Ticket};
 use crate::waiters::Cancel;
@@ -26,29 +26,49 @@ pub(crate) struct Proposer {
     work: Notify,
     /// Wakes who waits for the queue to drain.
     idle: Notify,
-    clock: Arc<dyn Clock>,
+    /// Wakes who hands cancellations to the leader.
+    cancelled: Notify,
+    clock: Arc<LogClock>,
     entropy: Arc<dyn Entropy>,
     /// Stamp of the newest batch. Only the proposing task writes it.
     last_ms: Mutex<u64>,
 }
 
 impl Proposer {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, clock: Arc<LogClock>) -> Self {
         Self {
             queue: Mutex::new(Queue::new(Bounds::from(config))),
             work: Notify::new(),
             idle: Notify::new(),
-            clock: Arc::clone(&config.clock),
+            cancelled: Notify::new(),
+            clock,
             entropy: Arc::clone(&config.entropy),
             last_ms: Mutex::new(0),
         }
     }
 
-    /// Stamps are at least `time_ms` from now on: what the log before this life says.
-    pub(crate) fn not_before(&self, time_ms: u64) {
-        let mut last_ms = self.last_ms.lock();
-        *last_ms = (*last_ms).max(time_ms);
-        self.clock.not_before(time_ms);
+    /// This node leads, and has applied everything before: stamps go on from `time_ms`.
+    pub(crate) fn lead(&self, time_ms: u64) {
+        *self.last_ms.lock() = time_ms;
+        self.queue(Queue::lead);
+    }
+
+    /// Another node leads, or nobody.
+    pub(crate) fn follow(&self, unknown: &ProposeError) {
+        self.queue.lock().follow(unknown);
+        self.cancelled.notify_one();
+        self.idle.notify_waiters();
+    }
+
+    /// Cancellations to be handed to the leader, once there are any.
+    pub(crate) async fn cancels(&self) -> Vec<CancelWait> {
+        loop {
+            let cancels = self.queue.lock().take_cancels();
+            if !cancels.is_empty() {
+                return cancels;
+            }
+            self.cancelled.notified().await;
+        }
     }
 
     /// Queues a caller's command, or says why not.
@@ -158,7 +178,7 @@ impl Proposer {
             let idle = self.idle.notified();
             {
                 let queue = self.queue.lock();
-                if queue.is_idle() || queue.is_stalled() {
+                if queue.is_idle() || queue.is_stuck() {
                     return;
                 }
             }
@@ -170,57 +190,60 @@ impl Proposer {
 impl Cancel for Proposer {
     fn cancel(&self, cancel: CancelWait) {
         self.queue(|queue| queue.push_cancel(cancel));
+        self.cancelled.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use futures_util::FutureExt;
     use willow_core::WaiterId;
 
     use super::*;
-    use crate::clock::Sleep;
+    use crate::clock::ManualClock;
     use crate::record::decode_batch;
 
-    /// A wall clock that somebody sets.
-    #[derive(Debug)]
-    struct SetClock(AtomicU64);
-
-    impl Clock for SetClock {
-        fn now_ms(&self) -> u64 {
-            self.0.load(Ordering::Relaxed)
-        }
-
-        fn not_before(&self, _at_ms: u64) {}
-
-        fn sleep_until(&self, _at_ms: u64) -> Sleep<'_> {
-            Box::pin(std::future::pending())
-        }
+    fn proposer() -> Proposer {
+        let config = Config::new("unused");
+        let clock = Arc::new(LogClock::new(Arc::clone(&config.clock)));
+        Proposer::new(&config, clock)
     }
 
     #[tokio::test]
-    async fn stamps_never_go_back() {
-        let clock = Arc::new(SetClock(AtomicU64::new(100)));
-        let mut config = Config::new("unused");
-        config.clock = Arc::clone(&clock) as _;
-        let proposer = Proposer::new(&config);
-        proposer.not_before(120);
+    async fn stamps_never_go_back_and_begin_where_the_log_ends() {
+        let clock = Arc::new(ManualClock::new(100));
+        let config = Config::new("unused");
+        let log_clock = Arc::new(LogClock::new(Arc::clone(&clock) as _));
+        let proposer = Proposer::new(&config, Arc::clone(&log_clock));
+        proposer.lead(120);
         let mut stamps = Vec::new();
-        for now_ms in [100, 130, 90, 125, 131] {
-            clock.0.store(now_ms, Ordering::Relaxed);
+        for pass_ms in [0, 30, 0, 1] {
+            clock.advance(pass_ms);
             proposer.tick();
             let (ticket, proposal) = proposer.next(|| true).await;
             stamps.push(decode_batch(proposal.encoded()).unwrap().time_ms);
             proposer.finished(ticket);
         }
-        assert_eq!(stamps, [120, 130, 130, 130, 131]);
+        assert_eq!(stamps, [120, 130, 130, 131]);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_lead_proposes_nothing_and_hands_cancellations_on() {
+        let proposer = proposer();
+        proposer.follow(&ProposeError::ShuttingDown);
+        proposer.tick();
+        assert!(proposer.next(|| true).now_or_never().is_none());
+        assert!(proposer.cancels().now_or_never().is_none());
+        let cancel = CancelWait { waiter: WaiterId(1), undelivered: None };
+        Cancel::cancel(&proposer, cancel.clone());
+        assert_eq!(proposer.cancels().await, [cancel]);
+        proposer.lead(0);
+        assert!(proposer.next(|| true).now_or_never().is_some(), "the tick goes out now");
     }
 
     #[tokio::test]
     async fn drained_waits_for_what_is_queued_and_in_flight() {
-        let proposer = Proposer::new(&Config::new("unused"));
+        let proposer = proposer();
         proposer.drained().await;
         proposer.cancel(CancelWait { waiter: WaiterId(1), undelivered: None });
         let mut drained = std::pin::pin!(proposer.drained());
@@ -234,7 +257,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_goes_out_while_the_log_is_not_writable() {
-        let proposer = Proposer::new(&Config::new("unused"));
+        let proposer = proposer();
         proposer.tick();
         let mut asked = 0;
         let next = proposer.next(|| {

@@ -56,6 +56,20 @@ impl Encoded {
         }
         Ok(Self { envelope, bytes })
     }
+
+    /// A command that another node encoded.
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Self, ProposeError> {
+        if bytes.len() > COMMAND_BYTES {
+            return Err(ProposeError::TooLarge { bytes: bytes.len(), limit: COMMAND_BYTES });
+        }
+        let envelope = record::decode_envelope(&bytes).map_err(unencodable)?;
+        Ok(Self { envelope, bytes })
+    }
+
+    /// The encoding.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// A batch being gathered.
@@ -118,6 +132,8 @@ enum Gate {
 pub(crate) struct Queue {
     bounds: Bounds,
     gate: Gate,
+    /// This node leads: what others lead is not for this queue.
+    is_leading: bool,
     gathered: VecDeque<Gathering>,
     commands: usize,
     bytes: usize,
@@ -136,6 +152,7 @@ impl Queue {
         Self {
             bounds,
             gate: Gate::Open,
+            is_leading: true,
             gathered: VecDeque::new(),
             commands: 0,
             bytes: 0,
@@ -162,10 +179,18 @@ impl Queue {
         matches!(self.gate, Gate::Stalled(_))
     }
 
+    /// True when nothing goes out until something changes.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.is_stalled() || !self.is_leading
+    }
+
     /// Queues a caller's command, or says why not.
     pub(crate) fn push(&mut self, command: Encoded, slot: Slot) -> Result<(), ProposeError> {
         if let Gate::Refusing(error) | Gate::Stalled(error) = &self.gate {
             return Err(error.clone());
+        }
+        if !self.is_leading {
+            return Err(ProposeError::NotLeader { leader: None });
         }
         let bytes = command.bytes.len();
         // One command always fits an empty queue, however large.
@@ -200,7 +225,7 @@ impl Queue {
     /// True when a batch may go out now.
     pub(crate) fn is_ready(&self) -> bool {
         let is_wanted = self.tick || !self.gathered.is_empty() || !self.cancels.is_empty();
-        is_wanted && !self.is_stalled() && self.in_flight.len() < self.bounds.batches_in_flight
+        is_wanted && self.is_leading && !self.is_stalled() && self.in_flight.len() < self.bounds.batches_in_flight
     }
 
     /// The next batch to propose, if one may go out now.
@@ -228,11 +253,16 @@ impl Queue {
         Some((ticket, gathering))
     }
 
-    /// Notes the stamped batch of `ticket`, unless the log stalled since it was taken: then nothing was
-    /// done, its callers hear so, and it must not be proposed.
+    /// Notes the stamped batch of `ticket`, unless the log stalled or another node leads since it was taken: then
+    /// nothing was done, its callers hear so, and it must not be proposed.
     pub(crate) fn launch(&mut self, ticket: Ticket, proposal: &Proposal) -> bool {
-        if let Gate::Stalled(error) = &self.gate {
-            proposal.fail(error);
+        let refusal = match &self.gate {
+            Gate::Stalled(error) => Some(error.clone()),
+            _ if !self.is_leading => Some(ProposeError::NotLeader { leader: None }),
+            _ => None,
+        };
+        if let Some(error) = refusal {
+            proposal.fail(&error);
             self.finish(ticket);
             return false;
         }
@@ -262,8 +292,29 @@ impl Queue {
     /// The log cannot be written: what is queued fails with `refusal` (nothing was done), what is in
     /// flight with `unknown`, and nothing goes out until [`Queue::resume`].
     pub(crate) fn stall(&mut self, refusal: ProposeError, unknown: &ProposeError) {
+        self.fail(&refusal, unknown);
+        self.gate = Gate::Stalled(refusal);
+    }
+
+    /// This node leads from now on.
+    pub(crate) fn lead(&mut self) {
+        self.is_leading = true;
+    }
+
+    /// Another node leads, or nobody: what is queued was not done; of what is in flight nobody knows.
+    pub(crate) fn follow(&mut self, unknown: &ProposeError) {
+        self.is_leading = false;
+        self.fail(&ProposeError::NotLeader { leader: None }, unknown);
+    }
+
+    /// Cancellations that are the leader's to make.
+    pub(crate) fn take_cancels(&mut self) -> Vec<CancelWait> {
+        if self.is_leading { Vec::new() } else { self.cancels.drain(..).collect() }
+    }
+
+    fn fail(&mut self, refusal: &ProposeError, unknown: &ProposeError) {
         for gathering in self.gathered.drain(..) {
-            gathering.fail(&refusal);
+            gathering.fail(refusal);
         }
         self.commands = 0;
         self.bytes = 0;
@@ -272,7 +323,6 @@ impl Queue {
                 proposal.fail(unknown);
             }
         }
-        self.gate = Gate::Stalled(refusal);
     }
 
     /// The log can be written again.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use willow_core::Batch;
+use willow_core::{Batch, Envelope};
 
 /// What this build writes.
 const VERSION: u8 = 2;
@@ -151,6 +151,11 @@ pub(crate) fn encode_batch(time_ms: u64, count: usize, envelopes: &[u8]) -> Resu
 
 /// The batch of an entry's [`Body::Batch`].
 pub(crate) fn decode_batch(bytes: &[u8]) -> Result<Batch, RecordError> {
+    whole(bytes)
+}
+
+/// The envelope that another node encoded.
+pub(crate) fn decode_envelope(bytes: &[u8]) -> Result<Envelope, RecordError> {
     whole(bytes)
 }
 

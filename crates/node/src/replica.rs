@@ -3,15 +3,17 @@
 //! Apply never waits for anything but the machine's lock: readers and the snapshot hold it for a bounded
 //! time. Callers are answered from here, without another hop.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use parking_lot::RwLock;
-use tokio::sync::Notify;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, oneshot};
 use willow_core::effect::Audit;
 use willow_core::{Applied, Effect, Machine, Outcome};
 
+use crate::clock::LogClock;
 use crate::proposal::{Answer, Proposal, Slot};
 use crate::record::{EntryId, Members, RecordError};
 use crate::stats::{self, Cells};
@@ -36,14 +38,23 @@ pub(crate) struct SnapshotPolicy {
     pub(crate) commands: u64,
 }
 
+/// Called with the id of a leader's first entry once everything before it is applied.
+pub(crate) type NewTerm = Box<dyn Fn(EntryId) + Send>;
+
 /// One group's state on this node.
-#[derive(Debug)]
 pub(crate) struct Replica {
     state: RwLock<State>,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) timer: Arc<Timer>,
     pub(crate) stats: Arc<Cells>,
+    pub(crate) clock: Arc<LogClock>,
     policy: SnapshotPolicy,
+    /// Who waits until an entry is applied, by its index.
+    reached: Mutex<BTreeMap<u64, Vec<oneshot::Sender<()>>>>,
+    /// Hears of every leader's first entry.
+    new_term: Mutex<Option<NewTerm>>,
+    /// Wakes who follows the catalogue.
+    pub(crate) changed: Notify,
     /// Wakes the task that writes snapshots.
     pub(crate) snapshot_due: Notify,
     /// False while the log of an earlier life is read back: its effects have been seen then.
@@ -51,13 +62,17 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    pub(crate) fn new(waiters: Arc<Waiters>, stats: Arc<Cells>, policy: SnapshotPolicy) -> Self {
+    pub(crate) fn new(waiters: Arc<Waiters>, clock: Arc<LogClock>, stats: Arc<Cells>, policy: SnapshotPolicy) -> Self {
         Self {
             state: RwLock::default(),
             waiters,
             timer: Arc::new(Timer::new()),
             stats,
+            clock,
             policy,
+            reached: Mutex::default(),
+            new_term: Mutex::default(),
+            changed: Notify::new(),
             snapshot_due: Notify::new(),
             is_live: AtomicBool::new(false),
         }
@@ -82,35 +97,84 @@ impl Replica {
         work(&mut self.state.write())
     }
 
+    /// From now on `hear` is called with every leader's first entry.
+    pub(crate) fn on_new_term(&self, hear: NewTerm) {
+        *self.new_term.lock() = Some(hear);
+    }
+
     /// Puts a restored state in place of the present one.
     pub(crate) fn install(&self, state: State) {
         let next_ms = state.machine.next_deadline_ms();
+        let time_ms = state.machine.now_ms();
         let index = state.applied.map_or(0, |id| id.index);
         // The old machine is dropped outside of the lock.
         let _old = std::mem::replace(&mut *self.state.write(), state);
-        self.stats.applied_index.store(index, Ordering::Relaxed);
+        if time_ms > 0 {
+            self.clock.observe(time_ms);
+        }
+        self.note(index);
         self.timer.set(next_ms);
     }
 
-    /// Applies an entry without commands.
+    /// Applies an entry without commands: a leader's first.
     pub(crate) fn apply_blank(&self, id: EntryId) {
         self.state.write().applied = Some(id);
-        self.stats.applied_index.store(id.index, Ordering::Relaxed);
+        if let Some(hear) = &*self.new_term.lock() {
+            hear(id);
+        }
+        self.note(id.index);
     }
 
     /// Applies a change of members.
     pub(crate) fn apply_members(&self, id: EntryId, members: Members) {
-        let mut state = self.state.write();
-        state.applied = Some(id);
-        state.members_at = Some(id);
-        state.members = members;
-        self.stats.applied_index.store(id.index, Ordering::Relaxed);
+        {
+            let mut state = self.state.write();
+            state.applied = Some(id);
+            state.members_at = Some(id);
+            state.members = members;
+        }
+        self.note(id.index);
+    }
+
+    /// Ends once entry `index` is applied.
+    pub(crate) async fn reached(&self, index: u64) {
+        let reached = {
+            let mut waiting = self.reached.lock();
+            if self.read(|state| state.applied.is_some_and(|id| id.index >= index)) {
+                return;
+            }
+            let (sender, reached) = oneshot::channel();
+            waiting.entry(index).or_default().push(sender);
+            reached
+        };
+        // The sender is dropped unheard only with this replica.
+        let _reached = reached.await;
+    }
+
+    /// Everything up to `index` is applied.
+    fn note(&self, index: u64) {
+        self.stats.applied_index.store(index, Ordering::Relaxed);
+        self.changed.notify_one();
+        let mut waiting = self.reached.lock();
+        if waiting.first_key_value().is_none_or(|(first, _)| *first > index) {
+            return;
+        }
+        let later = waiting.split_off(&index.saturating_add(1));
+        let reached = std::mem::replace(&mut *waiting, later);
+        drop(waiting);
+        for sender in reached.into_values().flatten() {
+            let _gone = sender.send(());
+        }
     }
 
     /// Applies a batch and answers its callers.
     pub(crate) fn apply_batch(&self, id: EntryId, proposal: &Proposal) -> Result<(), RecordError> {
         let started = Instant::now();
+        let is_own = proposal.is_own();
         let (batch, slots) = proposal.take()?;
+        if !is_own {
+            self.clock.observe(batch.time_ms);
+        }
         let commands = stats::count(batch.envelopes.len());
         let (applied, next_ms) = {
             let mut state = self.state.write();
@@ -166,14 +230,20 @@ impl Replica {
     }
 
     fn count(&self, id: EntryId, commands: u64, bytes: u64) {
+        self.note(id.index);
         let stats = &*self.stats;
-        stats.applied_index.store(id.index, Ordering::Relaxed);
         let log_commands = add(&stats.log_commands, commands);
         let log_bytes = add(&stats.log_bytes, bytes);
         let bytes_due = self.policy.log_bytes.max(stats::load(&stats.snapshot_bytes));
         if log_bytes >= bytes_due || log_commands >= self.policy.commands {
             self.snapshot_due.notify_one();
         }
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").finish_non_exhaustive()
     }
 }
 

@@ -8,17 +8,23 @@
 //! never waits for more than one chunk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use willow_core::snapshot::{Reader, Restore};
-use willow_storage::snapshot::{SnapshotInfo, SnapshotStore, SnapshotWriter};
+use willow_storage::snapshot::{SnapshotInfo, SnapshotReader, SnapshotStore, SnapshotWriter};
 
-use crate::record::{self, SnapshotHead};
+use bytes::Bytes;
+
+use crate::record::{self, EntryId, SnapshotHead};
 use crate::replica::{Replica, State};
 use crate::stats::{Cells, load, micros};
+use crate::tasks::{Tasks, blocking};
 use crate::{Config, GroupId, SnapshotError, StartError};
+
+/// A transfer that brings nothing for this long, ms, does not keep this node from writing snapshots of its own.
+const RECEIVE_IDLE_MS: u64 = 60_000;
 
 /// Where one group's snapshots are kept. Only the newest matters.
 #[derive(Debug)]
@@ -30,15 +36,68 @@ pub(crate) struct Snapshots {
     latest: Mutex<Option<Kept>>,
     /// Held while one is written or put in place: the machine can be read by one at a time.
     busy: Mutex<()>,
+    /// One that a leader is sending.
+    receiving: Mutex<Option<Receiving>>,
+    /// Names the next transfer.
+    next_transfer: AtomicU64,
     /// The node stops: no more are written, and the one under way is given up.
     is_stopped: AtomicBool,
 }
 
 /// A snapshot in the store.
 #[derive(Clone, Debug)]
-struct Kept {
-    id: u64,
+pub(crate) struct Kept {
+    pub(crate) id: u64,
+    pub(crate) head: SnapshotHead,
+}
+
+/// A snapshot on its way in. While it is, this node writes none of its own: that would be older, and newer by
+/// its number.
+#[derive(Debug)]
+struct Receiving {
+    transfer: u64,
     head: SnapshotHead,
+    writer: SnapshotWriter,
+    /// Number of the next chunk.
+    next: u64,
+    /// When the last chunk came, monotonic ms.
+    at_ms: u64,
+}
+
+/// A snapshot on its way out.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    reader: SnapshotReader,
+    tasks: Arc<dyn Tasks>,
+}
+
+impl Sending {
+    /// The head, as it is in the file.
+    pub(crate) fn head(&self) -> &[u8] {
+        self.reader.meta()
+    }
+
+    /// Further chunks of about `bytes`; none at the end.
+    pub(crate) async fn next(self, bytes: usize) -> Result<(Self, Vec<Bytes>), String> {
+        let Self { mut reader, tasks } = self;
+        let reading = move || {
+            let (mut chunks, mut size) = (Vec::new(), 0);
+            while size < bytes {
+                match reader.next_chunk() {
+                    Ok(Some(chunk)) => {
+                        size += chunk.len();
+                        chunks.push(Bytes::from(chunk));
+                    }
+                    Ok(None) => break,
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+            Ok((reader, chunks))
+        };
+        let read = blocking(tasks.as_ref(), reading).await;
+        let (reader, chunks) = read.unwrap_or_else(|| Err("the reader failed".to_owned()))?;
+        Ok((Self { reader, tasks }, chunks))
+    }
 }
 
 /// A snapshot being written: what it is of, and what it leaves behind.
@@ -69,6 +128,8 @@ impl Snapshots {
             stats,
             latest: Mutex::new(latest),
             busy: Mutex::new(()),
+            receiving: Mutex::new(None),
+            next_transfer: AtomicU64::new(1),
             is_stopped: AtomicBool::new(false),
         })
     }
@@ -82,16 +143,105 @@ impl Snapshots {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
+    /// The newest snapshot.
+    pub(crate) fn latest(&self) -> Option<Kept> {
+        self.latest.lock().clone()
+    }
+
     /// What the newest snapshot is of.
-    pub(crate) fn latest(&self) -> Option<SnapshotHead> {
-        self.latest.lock().as_ref().map(|kept| kept.head.clone())
+    pub(crate) fn latest_head(&self) -> Option<SnapshotHead> {
+        self.latest().map(|kept| kept.head)
+    }
+
+    /// Opens snapshot `id` to be sent. Blocks.
+    pub(crate) fn send(&self, id: u64, tasks: Arc<dyn Tasks>) -> Result<Sending, SnapshotError> {
+        Ok(Sending { reader: self.store.read(id).map_err(failed)?, tasks })
+    }
+
+    /// Begins to take in a snapshot; one that was on its way in before is given up. Answers with the name of
+    /// the transfer. Blocks while one of this node's own is written.
+    pub(crate) fn receive(&self, head: &[u8], now_ms: u64) -> Result<u64, SnapshotError> {
+        let _busy = self.busy.lock();
+        let parsed: SnapshotHead = record::decode(head).map_err(failed)?;
+        if parsed.group != self.group.0 {
+            return Err(failed(format!("it is of group {}", parsed.group)));
+        }
+        let mut receiving = self.receiving.lock();
+        // The writer of the one before removes what it wrote.
+        *receiving = None;
+        let writer = self.store.create(head).map_err(failed)?;
+        let transfer = self.next_transfer.fetch_add(1, Ordering::Relaxed);
+        *receiving = Some(Receiving { transfer, head: parsed, writer, next: 0, at_ms: now_ms });
+        Ok(transfer)
+    }
+
+    /// Takes chunks in. Blocks.
+    pub(crate) fn take(&self, transfer: u64, first: u64, chunks: &[Bytes], now_ms: u64) -> Result<(), SnapshotError> {
+        let mut slot = self.receiving.lock();
+        let receiving = slot.as_mut().filter(|receiving| receiving.transfer == transfer);
+        let receiving = receiving.ok_or_else(|| failed("another transfer took its place; begin again"))?;
+        if receiving.next != first {
+            return Err(failed(format!("chunk {first} came, but {} is next", receiving.next)));
+        }
+        receiving.at_ms = now_ms;
+        for chunk in chunks {
+            receiving.writer.write_chunk(chunk).map_err(failed)?;
+            receiving.next += 1;
+        }
+        Ok(())
+    }
+
+    /// All chunks are there: the snapshot becomes the newest, unless this node's state is as new already; then
+    /// there is nothing to install. Blocks.
+    pub(crate) fn received(
+        &self,
+        transfer: u64,
+        chunks: u64,
+        applied: Option<EntryId>,
+    ) -> Result<Option<Kept>, SnapshotError> {
+        let _busy = self.busy.lock();
+        let receiving = self.receiving.lock().take_if(|receiving| receiving.transfer == transfer);
+        let Receiving { head, writer, next, .. } =
+            receiving.ok_or_else(|| failed("another transfer took its place; begin again"))?;
+        if next != chunks {
+            return Err(failed(format!("{next} chunks came of {chunks}")));
+        }
+        let index = |id: Option<EntryId>| id.map(|id| id.index);
+        if index(head.last) <= index(applied) {
+            return Ok(None);
+        }
+        let info = writer.finish().map_err(failed)?;
+        let kept = Kept { id: info.id, head };
+        *self.latest.lock() = Some(kept.clone());
+        self.stats.snapshot_bytes.store(info.bytes, Ordering::Relaxed);
+        tracing::info!(group = %self.group, bytes = info.bytes, "a snapshot came from the leader");
+        Ok(Some(kept))
+    }
+
+    /// Copies snapshot `id` of another store in this process, which becomes the newest here. Blocks.
+    pub(crate) fn import(&self, from: &Self, id: u64) -> Result<(), SnapshotError> {
+        let mut reader = from.store.read(id).map_err(failed)?;
+        let transfer = self.receive(reader.meta(), 0)?;
+        let mut chunks = 0;
+        while let Some(chunk) = reader.next_chunk().map_err(failed)? {
+            self.take(transfer, chunks, &[Bytes::from(chunk)], 0)?;
+            chunks += 1;
+        }
+        self.received(transfer, chunks, None).map(|_kept| ())
+    }
+
+    fn is_receiving(&self, now_ms: u64) -> bool {
+        let mut receiving = self.receiving.lock();
+        // A leader that died while sending does not come back to this transfer.
+        receiving.take_if(|receiving| now_ms.saturating_sub(receiving.at_ms) > RECEIVE_IDLE_MS);
+        receiving.is_some()
     }
 
     /// Puts the state of the newest snapshot, if there is one, in place of what `replica` has. Blocks for
     /// as long as reading it takes.
     pub(crate) fn restore(&self, replica: &Replica) -> Result<(), SnapshotError> {
         let _busy = self.busy.lock();
-        let Some(Kept { id, head }) = self.latest.lock().clone() else { return Ok(()) };
+        let Some(Kept { id, head }) = self.latest() else { return Ok(()) };
         let mut reader = self.store.read(id).map_err(failed)?;
         let mut restore = Restore::default();
         while let Some(chunk) = reader.next_chunk().map_err(failed)? {
@@ -104,9 +254,13 @@ impl Snapshots {
     }
 
     /// Writes a snapshot of what `replica` has now. Blocks for as long as that takes; applies go on
-    /// meanwhile. Nothing happens if the newest snapshot is of the same state.
-    pub(crate) fn write(&self, replica: &Replica) -> Result<(), SnapshotError> {
+    /// meanwhile. Nothing happens if the newest snapshot is of the same state, or a newer one comes in.
+    /// `now_ms` is monotonic.
+    pub(crate) fn write(&self, replica: &Replica, now_ms: u64) -> Result<(), SnapshotError> {
         let _busy = self.busy.lock();
+        if self.is_receiving(now_ms) {
+            return Ok(());
+        }
         let started = Instant::now();
         let Some(mut begun) = self.begin(replica) else { return Ok(()) };
         let written = self.stream(replica, &mut begun);
@@ -127,20 +281,6 @@ impl Snapshots {
         stats.snapshot_bytes.store(info.bytes, Ordering::Relaxed);
         stats.snapshot_us.store(micros(started.elapsed()), Ordering::Relaxed);
         tracing::info!(group = %self.group, bytes = info.bytes, took = ?started.elapsed(), "snapshot written");
-        Ok(())
-    }
-
-    /// Copies the newest snapshot of another node's store, which becomes the newest here.
-    pub(crate) fn import(&self, from: &Self) -> Result<(), SnapshotError> {
-        let _busy = self.busy.lock();
-        let Some(Kept { id, head }) = from.latest.lock().clone() else { return Ok(()) };
-        let mut reader = from.store.read(id).map_err(failed)?;
-        let mut writer = self.store.create(reader.meta()).map_err(failed)?;
-        while let Some(chunk) = reader.next_chunk().map_err(failed)? {
-            writer.write_chunk(&chunk).map_err(failed)?;
-        }
-        let info = writer.finish().map_err(failed)?;
-        *self.latest.lock() = Some(Kept { id: info.id, head });
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::clock::Clock;
+use crate::clock::LogClock;
 use crate::proposer::Proposer;
 
 /// "No deadline".
@@ -53,14 +53,14 @@ impl Timer {
     }
 
     /// Proposes a tick whenever a deadline passes, for ever.
-    pub(crate) async fn run(self: Arc<Self>, clock: Arc<dyn Clock>, proposer: Arc<Proposer>) {
+    pub(crate) async fn run(self: Arc<Self>, clock: Arc<LogClock>, proposer: Arc<Proposer>) {
         loop {
             let applies = self.applies.load(Ordering::SeqCst);
             let next_ms = self.next_ms.load(Ordering::SeqCst);
             if next_ms <= clock.now_ms() {
                 self.tick_is_out.store(true, Ordering::SeqCst);
                 proposer.tick();
-                self.applied_since(applies, clock.as_ref()).await;
+                self.applied_since(applies, &clock).await;
                 self.tick_is_out.store(false, Ordering::SeqCst);
                 continue;
             }
@@ -72,6 +72,7 @@ impl Timer {
                 self.changed.notified().await;
             } else {
                 tokio::select! {
+                    biased;
                     () = clock.sleep_until(next_ms) => {}
                     () = self.changed.notified() => {}
                 }
@@ -80,11 +81,12 @@ impl Timer {
     }
 
     /// Waits until something was applied after `applies`, or for so long that it may have been lost.
-    async fn applied_since(&self, applies: u64, clock: &dyn Clock) {
-        let give_up = clock.sleep_until(clock.now_ms().saturating_add(TICK_RETRY_MS));
+    async fn applied_since(&self, applies: u64, clock: &LogClock) {
+        let give_up = clock.sleep(TICK_RETRY_MS);
         tokio::pin!(give_up);
         while self.applies.load(Ordering::SeqCst) == applies {
             tokio::select! {
+                    biased;
                 () = &mut give_up => return,
                 () = self.changed.notified() => {}
             }

@@ -157,7 +157,7 @@ impl std::fmt::Debug for Waiters {
 /// unless the command came with a request id: then the wait goes on, and repeating the command with the
 /// same id finds it again.
 #[derive(Debug)]
-pub struct Waiter {
+pub(crate) struct Waiter {
     wait: WaiterId,
     key: u64,
     receiver: oneshot::Receiver<Result<Reply, ProposeError>>,
@@ -169,8 +169,8 @@ pub struct Waiter {
 
 impl Waiter {
     /// Name of the wait in the machine.
-    #[must_use]
-    pub fn id(&self) -> WaiterId {
+    #[cfg(test)]
+    pub(crate) fn id(&self) -> WaiterId {
         self.wait
     }
 

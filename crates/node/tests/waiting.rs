@@ -4,7 +4,7 @@ mod support;
 
 use support::{World, is_grant, put, put_range, release, request, spawn, wait_for};
 use willow_core::Outcome;
-use willow_node::{Node, ProposeError, Proposed, Waiter};
+use willow_node::{Node, ProposeError, Proposed, Waiting};
 use willow_storage::vfs::CrashMode;
 
 const MINUTE_MS: u64 = 60_000;
@@ -13,7 +13,7 @@ fn waiting(node: &Node) -> usize {
     node.read_stale(|machine| machine.waiting())
 }
 
-async fn begin_to_wait(node: &Node, id: Option<&str>) -> Waiter {
+async fn begin_to_wait(node: &Node, id: Option<&str>) -> Waiting {
     let id = id.and_then(request);
     match node.propose_waiting(wait_for("busy", MINUTE_MS), id).await.expect("the command is taken") {
         Proposed::Waiting(waiter) => waiter,

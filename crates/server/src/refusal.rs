@@ -74,6 +74,7 @@ pub(crate) fn problem(refusal: Refusal) -> Problem {
         Refusal::Limit(error) => limit(error, detail),
         Refusal::Queue(error) => queue(error, detail),
         Refusal::Cursor(error) => cursor(error, detail),
+        Refusal::Catalogue(error) => catalogue(&error, detail),
     }
 }
 
@@ -166,6 +167,10 @@ fn cursor(error: cursor::Error, detail: String) -> Problem {
             Problem::new(code, detail)
         }
     }
+}
+
+fn catalogue(_error: &willow_core::catalogue::Error, detail: String) -> Problem {
+    Problem::new(ErrorCode::Internal, detail)
 }
 
 /// What is wrong with key values, at the field that has them.

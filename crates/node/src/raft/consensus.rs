@@ -1,34 +1,24 @@
-//! The consensus library behind plain types.
+//! One node's membership in one Raft group, behind plain types: what the rest of the crate knows of consensus.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
-use openraft::raft::ClientWriteResult;
-use openraft::{BasicNode, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use futures_util::future::BoxFuture;
+use openraft::AsyncRuntime;
 
-use super::log_store::LogStore;
-use super::network::NoPeers;
-use super::state_machine::StateMachine;
-use super::types::{Completion, TypeConfig};
+use super::member::Member;
+use crate::clock::Clock;
+use crate::cluster::Role;
 use crate::group_log::GroupLog;
+use crate::peers::Peers;
 use crate::proposal::Proposal;
 use crate::replica::Replica;
 use crate::snapshots::Snapshots;
-use crate::{NodeId, ReadError, StartError};
-
-/// Heartbeats of a leader, ms. Also sets the tick, about a fifth of it.
-const HEARTBEAT_MS: u64 = 150;
-/// A follower that hears nothing for this long stands for election, ms.
-const ELECTION_MIN_MS: u64 = 450;
-const ELECTION_MAX_MS: u64 = 900;
-/// Entries kept although a snapshot covers them, so that a follower that lags a little needs no snapshot.
-const ENTRIES_KEPT: u64 = 128;
-
-/// How long a stop may take. Nothing is lost by giving up: what is durable is.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::tasks::{RuntimeKind, Tasks};
+use crate::wire::{Answer, Append, Refused, SnapshotBegin, SnapshotChunks, SnapshotEnd, Transfer, Vote};
+use crate::{GroupId, NodeId, ReadError, StartError};
 
 /// What became of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,163 +31,130 @@ pub(crate) enum Ended {
     Unknown { reason: String },
 }
 
+/// Called once with what became of a proposal.
+pub(crate) type Hear = Box<dyn FnOnce(Ended) + Send>;
+
 /// Consensus has stopped, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Stopped(pub(crate) String);
 
-/// One group's membership in its Raft group.
-#[derive(Clone)]
-pub(crate) struct Consensus {
-    raft: Raft<TypeConfig, StateMachine>,
-    node: NodeId,
-    /// Alive as long as the library still has the machine and the log.
-    machine: Weak<()>,
+/// Who leads, as this node knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leadership {
+    pub(crate) term: u64,
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) role: Role,
+    /// Nobody else votes.
+    pub(crate) is_alone: bool,
 }
 
-impl Consensus {
-    /// Recovers the group's state from its log, without taking part yet.
-    pub(crate) async fn open(
-        node: NodeId,
-        log: Arc<GroupLog>,
-        replica: Arc<Replica>,
-        snapshots: Arc<Snapshots>,
-    ) -> Result<Self, StartError> {
-        let log = LogStore::new(log, node)?;
-        let alive = Arc::new(());
-        let weak = Arc::downgrade(&alive);
-        let machine = StateMachine { replica, snapshots, _alive: alive };
-        let config = openraft::Config {
-            cluster_name: "willow".to_owned(),
-            heartbeat_interval: HEARTBEAT_MS,
-            election_timeout_min: ELECTION_MIN_MS,
-            election_timeout_max: ELECTION_MAX_MS,
-            // Snapshots are written when this crate says so.
-            snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: ENTRIES_KEPT,
-            ..openraft::Config::default()
-        };
-        let config = Arc::new(config.validate().map_err(|error| StartError::Raft(error.to_string()))?);
-        let raft = Raft::build(node.0, config, NoPeers, log, machine).await.map_err(start_error)?;
-        Ok(Self { raft, node, machine: weak })
-    }
+/// Where this node is in the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) leadership: Leadership,
+    pub(crate) last_index: u64,
+    pub(crate) committed_index: u64,
+    pub(crate) snapshot_index: u64,
+}
 
-    /// Takes part, and makes a cluster of this node if its log is empty. Ends when somebody leads.
-    pub(crate) async fn run(&self) -> Result<(), StartError> {
-        self.raft.run();
-        if !self.raft.is_initialized().await.map_err(start_error)? {
-            let alone = BTreeMap::from([(self.node.0, BasicNode::default())]);
-            self.raft.initialize(alone).await.map_err(|error| StartError::Raft(error.to_string()))?;
-        } else if self.is_only_voter() {
-            // Nobody else can lead: there is nothing to wait for.
-            self.raft.trigger().elect(false).await.map_err(start_error)?;
-        }
-        let led = self.raft.wait(None).metrics(|metrics| metrics.current_leader.is_some(), "a leader").await;
-        led.map_err(|error| StartError::Raft(error.to_string()))?;
-        Ok(())
-    }
+/// The group's members, as its leader has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) voters: BTreeSet<NodeId>,
+    pub(crate) learners: BTreeSet<NodeId>,
+    /// Two sets of voters: a change is under way, or was left so by a leader that died.
+    pub(crate) is_joint: bool,
+}
 
-    /// Ends when everything that was in the log at the start is applied. Does not end while the log cannot
-    /// be written.
-    pub(crate) async fn recovered(&self) -> Result<(), StartError> {
-        self.raft.wait_for_recovery(None).await.map_err(|error| StartError::Raft(error.to_string()))?;
-        Ok(())
-    }
+/// A change of members. Each is safe at any time, and may be asked for again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    AddLearner(NodeId, String),
+    Promote(NodeId),
+    Remove(NodeId),
+    /// Ends a change that a dead leader left half done.
+    Settle,
+}
 
-    /// Hands a batch to the log. `ended` is called exactly once, if this answers `Ok`.
-    pub(crate) async fn propose(
-        &self,
-        proposal: Proposal,
-        ended: impl FnOnce(Ended) + Send + 'static,
-    ) -> Result<(), Stopped> {
-        let mut guard = Guard(Some(Box::new(ended)));
-        let completion = Completion::new(move |result: ClientWriteResult<TypeConfig>| {
-            let outcome = match result {
-                Ok(_) => Ended::Applied,
-                Err(ClientWriteError::ForwardToLeader(forward)) => Ended::NotLeader { leader: leader(&forward) },
-                Err(error) => Ended::Unknown { reason: error.to_string() },
-            };
-            guard.end(outcome);
-        });
-        self.raft.client_write_ff(proposal, Some(completion)).await.map_err(|fatal| Stopped(fatal.to_string()))
-    }
+/// What a group's member is made of.
+pub(crate) struct Parts {
+    pub(crate) node: NodeId,
+    pub(crate) group: GroupId,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) log: Arc<GroupLog>,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) tasks: Arc<dyn Tasks>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
 
-    /// Ends once this node is known to lead and to have applied everything that was answered before.
-    pub(crate) async fn confirm_read(&self) -> Result<(), ReadError> {
-        // Nobody but this node can have answered anything, and it answers only what it has applied.
-        if self.is_leading() && self.is_only_voter() {
-            return Ok(());
-        }
-        let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
-        confirmed.map(|_read_at| ()).map_err(|error| match error {
-            RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
-                ReadError::NotLeader { leader: leader(&forward) }
-            }
-            RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => ReadError::NoQuorum,
-            RaftError::Fatal(_) => ReadError::Stopped,
-        })
-    }
+/// One node's membership in one group.
+pub(crate) trait Consensus: Debug + Send + Sync {
+    /// Takes part. With `found`, an empty log becomes that of a new group with this node, at that address, as its
+    /// only member.
+    fn run<'a>(&'a self, found: Option<&'a str>) -> BoxFuture<'a, Result<(), StartError>>;
+
+    /// Ends when this node knows of a leader and has applied everything that was in its log at the start. Does
+    /// not end while the log cannot be written.
+    fn recovered(&self) -> BoxFuture<'_, Result<(), StartError>>;
+
+    /// Calls `hear` now and whenever the leadership changes, for as long as consensus runs.
+    fn follow(&self, hear: Box<dyn FnMut(Leadership) + Send>);
+
+    /// Where this node is.
+    fn progress(&self) -> Progress;
+
+    /// How long ago a quorum last heard this leader; `None` when it does not lead, or has not been heard yet.
+    fn quorum_heard(&self) -> Option<Duration>;
+
+    /// Hands a batch to the log. `hear` is called exactly once, if this answers `Ok`.
+    fn propose(&self, proposal: Proposal, hear: Hear) -> BoxFuture<'_, Result<(), Stopped>>;
+
+    /// The entry up to which a replica must have applied to see everything that was answered before this call
+    /// (`None`: nothing). Only the leader knows, and asks a quorum whether it still is.
+    fn read_index(&self) -> BoxFuture<'_, Result<Option<u64>, ReadError>>;
 
     /// Tells the library that a newer snapshot is there, so that it drops the log before it.
-    pub(crate) async fn snapshot_written(&self) -> Result<(), Stopped> {
-        self.raft.trigger().snapshot().await.map_err(|fatal| Stopped(fatal.to_string()))
-    }
+    fn snapshot_written(&self) -> BoxFuture<'_, Result<(), Stopped>>;
+
+    /// The members.
+    fn membership(&self) -> Membership;
+
+    /// How far a member's log matches this leader's; `None` when this node does not lead, or does not know.
+    fn matched(&self, node: NodeId) -> Option<u64>;
+
+    /// Changes the members. Only the leader can.
+    fn change(&self, change: Change) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Hands leadership to `to`, which takes it up if its log is complete.
+    fn transfer(&self, to: NodeId) -> BoxFuture<'_, Result<(), Stopped>>;
+
+    /// Answers a peer.
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Answer, Refused>>;
+    /// Answers a peer.
+    fn vote(&self, vote: Vote, is_pre_vote: bool) -> BoxFuture<'_, Result<Answer, Refused>>;
+    /// Answers a peer.
+    fn take_leadership(&self, transfer: Transfer) -> BoxFuture<'_, Result<Answer, Refused>>;
+    /// Answers a peer.
+    fn snapshot_begin(&self, begin: SnapshotBegin) -> BoxFuture<'_, Result<Answer, Refused>>;
+    /// Answers a peer.
+    fn snapshot_chunks(&self, chunks: SnapshotChunks) -> BoxFuture<'_, Result<Answer, Refused>>;
+    /// Answers a peer.
+    fn snapshot_end(&self, end: SnapshotEnd) -> BoxFuture<'_, Result<Answer, Refused>>;
 
     /// Leaves. Ends when nothing of the library runs any more, or hangs in a write that cannot be made.
-    pub(crate) async fn stop(&self) {
-        let stopping = async {
-            let stopped = self.raft.shutdown().await;
-            // The worker that applies ends a little later.
-            while self.machine.strong_count() > 0 {
-                tokio::task::yield_now().await;
-            }
-            stopped
-        };
-        match tokio::time::timeout(STOP_TIMEOUT, stopping).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "consensus did not stop cleanly"),
-            Err(_elapsed) => tracing::error!("consensus did not stop in time"),
-        }
-    }
-
-    fn is_leading(&self) -> bool {
-        self.raft.server_metrics().borrow_watched().state == ServerState::Leader
-    }
-
-    fn is_only_voter(&self) -> bool {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.voter_ids().eq([self.node.0])
-    }
+    fn stop(&self) -> BoxFuture<'_, ()>;
 }
 
-impl std::fmt::Debug for Consensus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Consensus").field("node", &self.node).finish_non_exhaustive()
+/// Recovers the group's state from its log, without taking part yet.
+pub(crate) async fn open(kind: RuntimeKind, parts: Parts) -> Result<Arc<dyn Consensus>, StartError> {
+    async fn on<R: AsyncRuntime>(parts: Parts) -> Result<Arc<dyn Consensus>, StartError> {
+        Ok(Arc::new(Member::<R>::open(parts).await?))
     }
-}
-
-/// Calls back once, also when the library drops the proposal unheard.
-struct Guard(Option<Box<dyn FnOnce(Ended) + Send>>);
-
-impl Guard {
-    fn end(&mut self, ended: Ended) {
-        if let Some(hear) = self.0.take() {
-            hear(ended);
-        }
+    match kind {
+        RuntimeKind::Tokio => on::<super::Runtime>(parts).await,
+        #[cfg(feature = "sim")]
+        RuntimeKind::Simulated => on::<openraft_rt_sim::SimRuntime>(parts).await,
     }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.end(Ended::Unknown { reason: "consensus stopped".to_owned() });
-    }
-}
-
-fn leader(forward: &ForwardToLeader<TypeConfig>) -> Option<NodeId> {
-    forward.leader_id.map(NodeId)
-}
-
-fn start_error(error: Fatal<TypeConfig>) -> StartError {
-    StartError::Raft(error.to_string())
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
-use openraft::{EntryPayload, OptionalSend, RaftLogReader};
+use openraft::{AsyncRuntime, EntryPayload, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -91,19 +91,14 @@ impl LogStore {
 
     fn encode(&self, entry: &RaftEntry) -> io::Result<Record> {
         let id = entry_id(&entry.log_id);
-        let payload = match &entry.payload {
-            EntryPayload::Blank => record::encode_entry(id, &Body::Blank),
-            EntryPayload::Normal(proposal) => record::encode_entry(id, &Body::Batch(proposal.encoded())),
-            EntryPayload::Membership(change) => record::encode_entry(id, &Body::Members(members(change))),
-        };
-        let payload = Bytes::from(payload.map_err(io::Error::other)?);
+        let payload = Bytes::from(encode_entry(entry)?);
         Ok(Record::Entry { group: self.log.group(), index: id.index, term: id.term, payload })
     }
 
     /// Entries of `range` that storage holds, decoded.
     fn read(&self, range: std::ops::Range<u64>) -> io::Result<Vec<RaftEntry>> {
         let entries = self.log.read(range, u64::MAX)?;
-        entries.iter().map(|entry| decode(&entry.payload)).collect()
+        entries.iter().map(|entry| decode_entry(&entry.payload)).collect()
     }
 
     /// Takes the entries from `since` up to before `end` for apply: from memory if they are there, else as
@@ -128,7 +123,19 @@ impl LogStore {
                 format!("entry {since} is missing from the log, which has {first:?} next"),
             ));
         }
-        entries.iter().map(|entry| decode(&entry.payload)).collect()
+        entries.iter().map(|entry| decode_entry(&entry.payload)).collect()
+    }
+
+    /// Entries from `since` on that are still in memory, if that one is.
+    fn recent_from(&self, since: u64, end: u64) -> Vec<RaftEntry> {
+        let recent = self.recent.lock();
+        let mut wanted = recent.iter().skip_while(|entry| entry.log_id.index() < since).peekable();
+        match wanted.peek() {
+            Some(first) if first.log_id.index() == since => {
+                wanted.take_while(|entry| entry.log_id.index() < end).cloned().collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Writes `records` and waits until they are durable.
@@ -144,7 +151,19 @@ impl LogStore {
     }
 }
 
-fn decode(bytes: &[u8]) -> io::Result<RaftEntry> {
+/// An entry as the record it is in the log, and on its way to a follower.
+pub(crate) fn encode_entry(entry: &RaftEntry) -> io::Result<Vec<u8>> {
+    let id = entry_id(&entry.log_id);
+    let bytes = match &entry.payload {
+        EntryPayload::Blank => record::encode_entry(id, &Body::Blank),
+        EntryPayload::Normal(proposal) => record::encode_entry(id, &Body::Batch(proposal.encoded())),
+        EntryPayload::Membership(change) => record::encode_entry(id, &Body::Members(members(change))),
+    };
+    bytes.map_err(io::Error::other)
+}
+
+/// The entry of such a record.
+pub(crate) fn decode_entry(bytes: &[u8]) -> io::Result<RaftEntry> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
     let (id, body) = record::decode_entry(bytes).map_err(invalid)?;
     let payload = match body {
@@ -155,7 +174,7 @@ fn decode(bytes: &[u8]) -> io::Result<RaftEntry> {
     Ok(RaftEntry { log_id: log_id(id), payload })
 }
 
-impl RaftLogReader<TypeConfig> for LogStore {
+impl<R: AsyncRuntime> RaftLogReader<TypeConfig<R>> for LogStore {
     async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<RaftEntry>, io::Error>
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
@@ -169,6 +188,26 @@ impl RaftLogReader<TypeConfig> for LogStore {
         let stored_end = recent.first().map_or(end, |entry| entry.log_id.index());
         let mut entries = self.read(since..stored_end.max(since))?;
         entries.extend(recent);
+        Ok(entries)
+    }
+
+    /// What goes to a follower in one message: bounded by bytes, for an entry may have megabytes.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<RaftEntry>, io::Error> {
+        let mut entries = self.recent_from(start, end);
+        if entries.is_empty() {
+            let stored = self.log.read(start..end, READ_BYTES)?;
+            return stored.iter().map(|entry| decode_entry(&entry.payload)).collect();
+        }
+        let mut bytes = 0_u64;
+        let fits = entries.iter().take_while(|entry| {
+            let is_within = bytes < READ_BYTES;
+            if let EntryPayload::Normal(proposal) = &entry.payload {
+                bytes = bytes.saturating_add(proposal.encoded().len() as u64);
+            }
+            is_within
+        });
+        let fits = fits.count();
+        entries.truncate(fits);
         Ok(entries)
     }
 
@@ -196,10 +235,10 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 }
 
-impl RaftLogStorage<TypeConfig> for LogStore {
+impl<R: AsyncRuntime> RaftLogStorage<TypeConfig<R>> for LogStore {
     type LogReader = Self;
 
-    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig<R>>, io::Error> {
         Ok(LogState { last_purged_log_id: self.purged()?.map(log_id), last_log_id: self.last()?.map(log_id) })
     }
 
@@ -220,7 +259,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(self.committed()?.map(log_id))
     }
 
-    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig<R>>) -> Result<(), io::Error>
     where
         I: IntoIterator<Item = RaftEntry> + OptionalSend,
         I::IntoIter: OptionalSend,

@@ -1,59 +1,228 @@
-//! How groups reach their peers. A cluster of one has none: every call says so. Peers come with the next
-//! release; this factory is where their transport is plugged in.
+//! How a group reaches its peers: the consensus library's calls as this crate's messages.
 
 use std::future::Future;
-use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
-use openraft::{BasicNode, OptionalSend, Snapshot};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use openraft::{AsyncRuntime, BasicNode, OptionalSend, Snapshot};
 
+use super::log_store::encode_entry;
 use super::state_machine::StoredSnapshot;
-use super::types::{Leader, RaftVote, TypeConfig};
+use super::types::{Leader, RaftVote, TypeConfig, entry_id, log_id, vote, vote_record};
+use crate::peers::{CallError, Peers};
+use crate::snapshots::Sending;
+use crate::transport::{Lane, TransportError};
+use crate::wire::{Answer, Append, Appended, Call, SnapshotBegin, SnapshotChunks, SnapshotEnd, Transfer, Vote, Voted};
+use crate::{GroupId, NodeId};
 
-/// Connects to nobody.
+/// How long entries may take to be written by a follower. A dead peer is noticed by the transport long before;
+/// this is for one whose disk hangs.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a follower may take to write some chunks of a snapshot.
+const CHUNKS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a follower may take to read a whole snapshot into memory: minutes for one of many gigabytes.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
+/// Bytes of chunks in one message.
+const CHUNKS_BYTES: usize = 1024 * 1024;
+
+/// Makes connections to the members of one group.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    pub(crate) group: GroupId,
+    pub(crate) peers: Arc<Peers>,
+}
+
+/// The way to one member.
 #[derive(Debug)]
-pub(crate) struct NoPeers;
+pub(crate) struct Link {
+    group: GroupId,
+    peers: Arc<Peers>,
+    target: NodeId,
+    lane: Lane,
+}
 
-impl RaftNetworkFactory<TypeConfig> for NoPeers {
-    type Network = Self;
-
-    async fn new_client(&mut self, _target: u64, _node: &BasicNode) -> Self {
-        Self
+impl Network {
+    fn link(&self, target: u64, node: &BasicNode, lane: Lane) -> Link {
+        let target = NodeId(target);
+        self.peers.learn_if_unknown(target, &node.addr);
+        Link { group: self.group, peers: Arc::clone(&self.peers), target, lane }
     }
 }
 
-fn unreachable() -> Unreachable<TypeConfig> {
-    Unreachable::new(&io::Error::new(io::ErrorKind::Unsupported, "this node has no transport to peers"))
+impl<R: AsyncRuntime> RaftNetworkFactory<TypeConfig<R>> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Link {
+        self.link(target, node, Lane::Log)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &BasicNode) -> Link {
+        self.link(target, node, Lane::Urgent)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &BasicNode) -> Link {
+        self.link(target, node, Lane::Bulk)
+    }
 }
 
-impl RaftNetworkV2<TypeConfig> for NoPeers {
+impl Link {
+    async fn call(&self, limit: Duration, lane: Lane, call: Call) -> Result<Answer, CallError> {
+        self.peers.call_within(limit, self.target, self.group, lane, call).await
+    }
+
+    fn error<R: AsyncRuntime>(&self, action: RPCTypes, error: CallError) -> RPCError<TypeConfig<R>> {
+        match error {
+            CallError::Transport(TransportError::Unreachable { .. }) => Unreachable::new(&error).into(),
+            CallError::TimedOut(ms) => {
+                let timeout = Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
+                Timeout { action, id: self.peers.me().0, target: self.target.0, timeout }.into()
+            }
+            error => NetworkError::new(&error).into(),
+        }
+    }
+
+    fn streaming<R: AsyncRuntime>(&self, error: CallError) -> StreamingError<TypeConfig<R>> {
+        self.error(RPCTypes::InstallSnapshot, error).into()
+    }
+
+    async fn ask_vote<R: AsyncRuntime>(
+        &self,
+        request: VoteRequest<TypeConfig<R>>,
+        call: impl FnOnce(Vote) -> Call,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<TypeConfig<R>>, RPCError<TypeConfig<R>>> {
+        let asked = Vote {
+            vote: vote_record(&request.vote),
+            last: request.last_log_id.as_ref().map(entry_id),
+            is_transfer: request.leadership_transfer,
+        };
+        match self.call(option.hard_ttl(), Lane::Urgent, call(asked)).await {
+            Ok(Answer::Vote(Voted { vote: theirs, is_granted, last })) => {
+                Ok(VoteResponse::new(vote(theirs), last.map(log_id), is_granted))
+            }
+            Ok(_) => Err(NetworkError::new(&unexpected()).into()),
+            Err(error) => Err(self.error(RPCTypes::Vote, error)),
+        }
+    }
+
+    async fn send_snapshot(&self, by: &RaftVote, sending: Sending) -> Result<RaftVote, CallError> {
+        let begin = SnapshotBegin { vote: vote_record(by), head: Bytes::copy_from_slice(sending.head()) };
+        let begun = self.call(CHUNKS_TIMEOUT, Lane::Bulk, Call::SnapshotBegin(begin)).await?;
+        let Answer::SnapshotBegun { transfer } = begun else { return Err(unexpected().into()) };
+        let (mut sending, mut first) = (sending, 0);
+        loop {
+            let (back, chunks) = sending.next(CHUNKS_BYTES).await.map_err(crate::wire::Refused::Failed)?;
+            sending = back;
+            if chunks.is_empty() {
+                break;
+            }
+            let next = first + chunks.len() as u64;
+            let taken = self
+                .call(CHUNKS_TIMEOUT, Lane::Bulk, Call::SnapshotChunks(SnapshotChunks { transfer, first, chunks }))
+                .await?;
+            let Answer::SnapshotTaken = taken else { return Err(unexpected().into()) };
+            first = next;
+        }
+        let end = SnapshotEnd { transfer, chunks: first, vote: vote_record(by) };
+        match self.call(INSTALL_TIMEOUT, Lane::Bulk, Call::SnapshotEnd(end)).await? {
+            Answer::SnapshotInstalled { vote: theirs } => Ok(vote(theirs)),
+            _ => Err(unexpected().into()),
+        }
+    }
+}
+
+fn unexpected() -> crate::wire::Refused {
+    crate::wire::Refused::Malformed("the answer is not to this call".to_owned())
+}
+
+impl<R: AsyncRuntime> RaftNetworkV2<TypeConfig<R>> for Link {
     type SnapshotData = StoredSnapshot;
 
     async fn append_entries(
         &mut self,
-        _request: AppendEntriesRequest<TypeConfig>,
+        request: AppendEntriesRequest<TypeConfig<R>>,
         _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(unreachable().into())
+    ) -> Result<AppendEntriesResponse<TypeConfig<R>>, RPCError<TypeConfig<R>>> {
+        let entries: Result<Vec<Bytes>, _> =
+            request.entries.iter().map(|entry| encode_entry(entry).map(Bytes::from)).collect();
+        let append = Append {
+            vote: vote_record(&request.vote),
+            previous: request.prev_log_id.as_ref().map(entry_id),
+            entries: entries.map_err(|error| NetworkError::new(&error))?,
+            committed: request.leader_commit.as_ref().map(entry_id),
+        };
+        match self.call(APPEND_TIMEOUT, self.lane, Call::Append(append)).await {
+            Ok(Answer::Append(appended)) => Ok(match appended {
+                Appended::All => AppendEntriesResponse::Success,
+                Appended::UpTo(last) => AppendEntriesResponse::PartialSuccess(last.map(log_id)),
+                Appended::Conflict => AppendEntriesResponse::Conflict,
+                Appended::HigherVote(theirs) => AppendEntriesResponse::HigherVote(vote(theirs)),
+            }),
+            Ok(_) => Err(NetworkError::new(&unexpected()).into()),
+            Err(error) => Err(self.error(RPCTypes::AppendEntries, error)),
+        }
     }
 
     async fn vote(
         &mut self,
-        _request: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(unreachable().into())
+        request: VoteRequest<TypeConfig<R>>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig<R>>, RPCError<TypeConfig<R>>> {
+        self.ask_vote(request, Call::Vote, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig<R>>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig<R>>, RPCError<TypeConfig<R>>> {
+        self.ask_vote(request, Call::PreVote, &option).await
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: RaftVote,
-        _snapshot: Snapshot<Leader, u64, BasicNode, StoredSnapshot>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        by: RaftVote,
+        snapshot: Snapshot<Leader, u64, BasicNode, StoredSnapshot>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
-    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(unreachable().into())
+    ) -> Result<SnapshotResponse<TypeConfig<R>>, StreamingError<TypeConfig<R>>> {
+        let sending = snapshot.snapshot.send();
+        let sent = async {
+            let sending = sending.await.map_err(|error| crate::wire::Refused::Failed(error.to_string()))?;
+            self.send_snapshot(&by, sending).await
+        };
+        let (mut sent, mut cancel) = (std::pin::pin!(sent.fuse()), std::pin::pin!(cancel.fuse()));
+        tokio::select! {
+            biased;
+            closed = &mut cancel => Err(closed.into()),
+            vote = &mut sent => vote.map(SnapshotResponse::new).map_err(|error| self.streaming(error)),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig<R>>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig<R>>, RPCError<TypeConfig<R>>> {
+        let transfer = Transfer {
+            from: vote_record(request.from_leader()),
+            to: *request.to_node_id(),
+            last: request.last_log_id().map(entry_id),
+        };
+        match self.call(option.hard_ttl(), Lane::Urgent, Call::Transfer(transfer)).await {
+            // A refusal says that the log or the vote moved on: the library tries again, or lets it be.
+            Ok(Answer::Transfer(Ok(()))) => Ok(Ok(())),
+            Ok(Answer::Transfer(Err(reason))) => Err(NetworkError::new(&crate::wire::Refused::Failed(reason)).into()),
+            Ok(_) => Err(NetworkError::new(&unexpected()).into()),
+            Err(error) => Err(self.error(RPCTypes::TransferLeader, error)),
+        }
     }
 }

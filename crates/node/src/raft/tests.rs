@@ -17,7 +17,8 @@ use willow_storage::vfs::FaultVfs;
 
 use super::log_store::LogStore;
 use super::state_machine::StateMachine;
-use super::types::{RaftEntry, TypeConfig, log_id};
+use super::types::{RaftEntry, TypeConfig as Generic, log_id};
+use crate::clock::LogClock;
 use crate::group_log::{GroupLog, LogEvents};
 use crate::proposal::Proposal;
 use crate::record::{self, EntryId};
@@ -26,6 +27,8 @@ use crate::snapshots::Snapshots;
 use crate::stats::Cells;
 use crate::waiters::{Cancel, Waiters};
 use crate::{Config, GroupId, NodeId, Unavailable};
+
+type TypeConfig = Generic<super::Runtime>;
 
 struct Nobody;
 
@@ -50,12 +53,15 @@ fn log_store(vfs: &FaultVfs) -> LogStore {
 fn state_machine(vfs: &FaultVfs) -> StateMachine {
     let stats = Arc::new(Cells::new());
     let policy = SnapshotPolicy { log_bytes: u64::MAX, commands: u64::MAX };
-    let replica = Replica::new(Arc::new(Waiters::new(Arc::new(Nobody))), Arc::clone(&stats), policy);
     let mut config = Config::new("data");
+    let (tasks, clock) = (config.runtime.tasks(), Arc::clone(&config.clock));
+    let log_clock = Arc::new(LogClock::new(Arc::clone(&clock)));
+    let waiters = Arc::new(Waiters::new(Arc::new(Nobody)));
+    let replica = Replica::new(waiters, log_clock, Arc::clone(&stats), policy);
     config.vfs = Arc::new(vfs.clone());
     config.snapshots = SnapshotOptions { keep: 2, min_free_bytes: 0 };
     let snapshots = Snapshots::open(&config, GroupId::DATA, stats).unwrap();
-    StateMachine { replica: Arc::new(replica), snapshots: Arc::new(snapshots), _alive: Arc::default() }
+    StateMachine { replica: Arc::new(replica), snapshots: Arc::new(snapshots), tasks, clock, _alive: None }
 }
 
 struct Builder;
@@ -83,12 +89,12 @@ fn batch(index: u64, size: usize) -> RaftEntry {
 
 async fn append(store: &mut LogStore, entries: Vec<RaftEntry>) {
     let (sender, flushed) = TypeConfig::oneshot();
-    store.append(entries, IOFlushed::signal(sender)).await.unwrap();
+    RaftLogStorage::<TypeConfig>::append(store, entries, IOFlushed::signal(sender)).await.unwrap();
     flushed.await.unwrap().unwrap();
 }
 
 async fn streamed(store: &mut LogStore, since: u64, end: u64) -> Vec<u64> {
-    let stream = store.entries_stream(since..end).await;
+    let stream = RaftLogReader::<TypeConfig>::entries_stream(store, since..end).await;
     stream.map(|entry| entry.unwrap().log_id.index()).collect().await
 }
 
@@ -98,12 +104,12 @@ async fn apply_gets_the_very_batch_that_was_appended() {
     let mut store = log_store(&FaultVfs::new(1));
     append(&mut store, vec![batch(0, 0), batch(1, 0), batch(2, 0)]).await;
     // Replication reads without taking.
-    assert_eq!(store.try_get_log_entries(0..3).await.unwrap().len(), 3);
+    assert_eq!(RaftLogReader::<TypeConfig>::try_get_log_entries(&mut store, 0..3).await.unwrap().len(), 3);
     assert_eq!(streamed(&mut store, 0, 2).await, [0, 1]);
     assert_eq!(streamed(&mut store, 2, 3).await, [2]);
     // Taken once; whoever asks again gets it from storage.
     assert_eq!(streamed(&mut store, 0, 3).await, [0, 1, 2]);
-    assert_eq!(store.try_get_log_entries(1..9).await.unwrap().len(), 2);
+    assert_eq!(RaftLogReader::<TypeConfig>::try_get_log_entries(&mut store, 1..9).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -118,7 +124,7 @@ async fn a_long_replay_comes_in_pieces_and_whole() {
     assert_eq!(streamed(&mut store, 0, 150).await, (0..150).collect::<Vec<_>>());
     // Past the end there is nothing that could be committed; before the beginning something is missing.
     assert_eq!(streamed(&mut store, 149, 151).await, [149]);
-    store.purge(log_id(EntryId { term: 1, node: 1, index: 9 })).await.unwrap();
-    let mut stream = std::pin::pin!(store.entries_stream(9..11).await);
+    RaftLogStorage::<TypeConfig>::purge(&mut store, log_id(EntryId { term: 1, node: 1, index: 9 })).await.unwrap();
+    let mut stream = std::pin::pin!(RaftLogReader::<TypeConfig>::entries_stream(&mut store, 9..11).await);
     assert!(stream.next().await.is_some_and(|entry| entry.is_err()));
 }

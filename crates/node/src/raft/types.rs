@@ -1,23 +1,67 @@
 //! The consensus library's types, filled in, and their conversion from and to what this crate persists.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use openraft::impls::leader_id_adv::LeaderId;
 use openraft::impls::{BoxedErrorSource, InlineBatch};
 use openraft::raft::responder::Responder;
 use openraft::{
-    BasicNode, Entry, EntryPayload, LogId, Membership, OptionalSend, RaftTypeConfig, StoredMembership, Vote,
+    AsyncRuntime, BasicNode, Entry, EntryPayload, LogId, Membership, OptionalSend, RaftTypeConfig, StoredMembership,
+    Vote,
 };
 
 use super::runtime::Runtime;
 use crate::proposal::Proposal;
 use crate::record::{EntryId, Members, RecordError, VoteRecord};
 
-/// One group of this node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TypeConfig;
+/// One group of this node, on runtime `R`: tokio, or the simulator's.
+pub(crate) struct TypeConfig<R = Runtime>(PhantomData<fn() -> R>);
 
-impl RaftTypeConfig for TypeConfig {
+// By hand: derived, they would ask the same of `R`.
+impl<R> Clone for TypeConfig<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for TypeConfig<R> {}
+
+impl<R> Default for TypeConfig<R> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<R> PartialEq for TypeConfig<R> {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl<R> Eq for TypeConfig<R> {}
+
+impl<R> PartialOrd for TypeConfig<R> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<R> Ord for TypeConfig<R> {
+    fn cmp(&self, _other: &Self) -> Ordering {
+        Ordering::Equal
+    }
+}
+
+impl<R> fmt::Debug for TypeConfig<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TypeConfig")
+    }
+}
+
+impl<R: AsyncRuntime> RaftTypeConfig for TypeConfig<R> {
     type D = Proposal;
     type R = ();
     type NodeId = u64;
@@ -27,7 +71,7 @@ impl RaftTypeConfig for TypeConfig {
     type Vote = RaftVote;
     type Payload = RaftPayload;
     type Entry = RaftEntry;
-    type AsyncRuntime = Runtime;
+    type AsyncRuntime = R;
     type Responder<T>
         = Completion<T>
     where
@@ -56,7 +100,7 @@ impl<T> Completion<T> {
     }
 }
 
-impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for Completion<T> {
+impl<R: AsyncRuntime, T: OptionalSend + 'static> Responder<TypeConfig<R>, T> for Completion<T> {
     fn on_complete(self, result: T) {
         (self.0)(result);
     }

@@ -1,0 +1,120 @@
+//! Who this node is: a small file in the data directory, written before anything else there.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use willow_storage::vfs::{OpenMode, Vfs};
+
+use crate::StartError;
+
+const NAME: &str = "node.json";
+const PARTIAL: &str = "node.json.partial";
+const VERSION: u32 = 1;
+
+/// Who this node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    version: u32,
+    /// Drawn when this file was first written; what the node is known by until it has an id.
+    #[serde(with = "hex")]
+    pub(crate) identity: u128,
+    /// The cluster; zero until it has joined one.
+    #[serde(with = "hex")]
+    pub(crate) cluster: u128,
+    /// Its id in the cluster; zero until it has joined one.
+    pub(crate) node: u64,
+}
+
+impl Identity {
+    pub(crate) fn new(identity: u128) -> Self {
+        Self { version: VERSION, identity, cluster: 0, node: 0 }
+    }
+
+    pub(crate) fn is_member(&self) -> bool {
+        self.node != 0
+    }
+
+    /// Reads the file, if there is one. Blocks.
+    pub(crate) fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Self>, StartError> {
+        let failed = |error: &dyn std::fmt::Display| StartError::Storage(format!("{NAME}: {error}"));
+        vfs.create_dir_all(dir).map_err(|error| failed(&error))?;
+        let names = vfs.list(dir).map_err(|error| failed(&error))?;
+        if !names.iter().any(|name| name == NAME) {
+            // Directories may be listed or not; the log of a node is never without its name.
+            return Ok(None);
+        }
+        let file = vfs.open(&dir.join(NAME), OpenMode::Read).map_err(|error| failed(&error))?;
+        let len = usize::try_from(file.len().map_err(|error| failed(&error))?).unwrap_or(usize::MAX);
+        if len > 4096 {
+            return Err(failed(&"it is too large to be one"));
+        }
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, 0).map_err(|error| failed(&error))?;
+        let read: Self = serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
+        if read.version != VERSION {
+            return Err(failed(&format!("version {}, but this build reads {VERSION}", read.version)));
+        }
+        Ok(Some(read))
+    }
+
+    /// Writes the file in place of the one before, durably. Blocks.
+    pub(crate) fn write(&self, vfs: &dyn Vfs, dir: &Path) -> Result<(), StartError> {
+        let written = || -> std::io::Result<()> {
+            let (path, partial): (PathBuf, PathBuf) = (dir.join(NAME), dir.join(PARTIAL));
+            if vfs.list(dir)?.iter().any(|name| name == PARTIAL) {
+                vfs.remove(&partial)?;
+            }
+            let file = vfs.open(&partial, OpenMode::CreateNew)?;
+            let bytes = serde_json::to_vec_pretty(self).map_err(std::io::Error::other)?;
+            file.write_all_at(&bytes, 0)?;
+            file.sync_data()?;
+            vfs.rename(&partial, &path)?;
+            vfs.sync_dir(dir)
+        };
+        written().map_err(|error| StartError::Storage(format!("{NAME}: {error}")))
+    }
+}
+
+/// Ids as people read them.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(id: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{id:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use willow_storage::vfs::{CrashMode, FaultVfs};
+
+    use super::*;
+
+    #[test]
+    fn an_identity_comes_back_and_the_newest_counts() {
+        let (vfs, dir) = (FaultVfs::new(1), Path::new("data"));
+        assert_eq!(Identity::read(&vfs, dir).unwrap(), None);
+        let new = Identity::new(7);
+        new.write(&vfs, dir).unwrap();
+        assert_eq!(Identity::read(&vfs, dir).unwrap(), Some(new));
+        let member = Identity { cluster: 9, node: 3, ..new };
+        member.write(&vfs, dir).unwrap();
+        vfs.crash(CrashMode::LoseUnsynced);
+        assert_eq!(Identity::read(&vfs, dir).unwrap(), Some(member));
+    }
+
+    #[test]
+    fn a_damaged_one_is_refused() {
+        let (vfs, dir) = (FaultVfs::new(1), Path::new("data"));
+        Identity::new(7).write(&vfs, dir).unwrap();
+        let file = vfs.open(&dir.join(NAME), OpenMode::ReadWrite).unwrap();
+        file.write_all_at(b"\xff", 0).unwrap();
+        assert!(Identity::read(&vfs, dir).unwrap_err().to_string().contains(NAME));
+    }
+}

@@ -1,0 +1,117 @@
+//! How a node with an empty data directory finds its cluster, or founds one.
+//!
+//! ```text
+//!            empty directory ─► draw an identity, write it down
+//!  alone ──────────────────────────────► found
+//!  bootstrap ─► ask all others ─ one knows a cluster ─────────────────► join that
+//!                 │  ▲         └ all answered, none does, and no other
+//!                 └──┘           bootstraps with a smaller identity ──► found
+//!  join ──────► ask the members until one knows a cluster ────────────► join that
+//! ```
+//! A founder that has lost its disk hears of its cluster from the others, and joins it as a new node. While one of
+//! them cannot be asked, nothing is founded: waiting is safe, a second cluster is not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use willow_core::catalogue::NodeFacts;
+
+use crate::clock::Clock;
+use crate::cluster::{Peering, Start};
+use crate::identity::Identity;
+use crate::tasks::{Tasks, timeout};
+use crate::transport::{Lane, Peer};
+use crate::wire::{self, Answer, Call, Hello, Joined, Request};
+
+/// How long an answer may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two rounds of asking, ms.
+const ROUND_MS: u64 = 300;
+/// How many rounds pass between two words about it in the log.
+const ROUNDS_QUIET: u64 = 30;
+
+/// How it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Found a cluster.
+    Cluster,
+    /// A member of this one.
+    Member(Joined),
+}
+
+pub(crate) struct Joining<'a> {
+    pub(crate) peering: &'a Peering,
+    pub(crate) identity: Identity,
+    pub(crate) facts: NodeFacts,
+    pub(crate) tasks: Arc<dyn Tasks>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Joining<'_> {
+    /// Asks until it is clear where this node belongs.
+    pub(crate) async fn run(&self) -> Found {
+        let (addrs, may_found) = match &self.peering.start {
+            Start::Bootstrap { others } => (others, true),
+            Start::Join { members } => (members, false),
+        };
+        let mut round = 0_u64;
+        loop {
+            let mut answers = Vec::new();
+            for addr in addrs.iter().filter(|addr| **addr != self.peering.peer_addr) {
+                answers.push((addr, self.hello(addr).await));
+            }
+            for (addr, answer) in &answers {
+                if let Ok(Hello { cluster, .. }) = answer
+                    && *cluster != 0
+                {
+                    match self.join(addr).await {
+                        Ok(joined) => return Found::Member(joined),
+                        Err(reason) => tracing::warn!(%addr, %reason, "a member did not take this node in; asking on"),
+                    }
+                }
+            }
+            if may_found && answers.iter().all(|(_, answer)| self.leaves_it_to_us(answer)) {
+                return Found::Cluster;
+            }
+            if round.is_multiple_of(ROUNDS_QUIET) {
+                let heard: Vec<_> = answers.iter().map(|(addr, answer)| format!("{addr}: {answer:?}")).collect();
+                tracing::info!(may_found, heard = %heard.join(", "), "waiting for a cluster");
+            }
+            round += 1;
+            self.clock.sleep(ROUND_MS).await;
+        }
+    }
+
+    /// Who answered has no cluster, and no better right to found one.
+    fn leaves_it_to_us(&self, answer: &Result<Hello, String>) -> bool {
+        let is_free = |hello: &Hello| hello.bootstraps == 0 || hello.bootstraps > self.identity.identity;
+        answer.as_ref().is_ok_and(|hello| hello.cluster == 0 && is_free(hello))
+    }
+
+    async fn hello(&self, addr: &str) -> Result<Hello, String> {
+        match self.ask(addr, Call::Hello).await? {
+            Answer::Hello(hello) => Ok(hello),
+            _ => Err("its answer was not to this call".to_owned()),
+        }
+    }
+
+    async fn join(&self, addr: &str) -> Result<Joined, String> {
+        let call = Call::Join { identity: self.identity.identity, facts: self.facts.clone() };
+        match self.ask(addr, call).await? {
+            Answer::Joined(joined) => joined.map_err(|error| error.to_string()),
+            _ => Err("its answer was not to this call".to_owned()),
+        }
+    }
+
+    async fn ask(&self, addr: &str, call: Call) -> Result<Answer, String> {
+        let request = wire::encode(&Request { cluster: 0, from: 0, to: 0, group: 0, call });
+        let peer = Peer { node: None, addr: addr.to_owned() };
+        let asked = self.peering.transport.call(&peer, Lane::Client, request);
+        let answer = timeout(self.tasks.as_ref(), ASK_TIMEOUT, asked).await;
+        let answer = answer.ok_or("it does not answer")?.map_err(|error| error.to_string())?;
+        match wire::decode(&answer).map_err(|refused| refused.to_string())? {
+            Answer::Refused(refused) => Err(refused.to_string()),
+            answer => Ok(answer),
+        }
+    }
+}

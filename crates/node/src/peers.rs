@@ -1,0 +1,124 @@
+//! The other nodes: where they are, and how a call gets there and back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use crate::tasks::{Tasks, timeout};
+use crate::transport::{Lane, Peer, Transport, TransportError};
+use crate::wire::{self, Answer, Call, Refused, Request};
+use crate::{GroupId, NodeId};
+
+/// Why a call was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// It did not get there, or the answer not back.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// It was not looked at.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It took too long. It may have been done.
+    #[error("no answer within {0} ms")]
+    TimedOut(u128),
+}
+
+impl CallError {
+    /// Whether it is certain that the call has had no effect, and will have none.
+    pub(crate) fn is_undone(&self) -> bool {
+        match self {
+            Self::Transport(TransportError::Unreachable { .. }) => true,
+            Self::Refused(refused) => !matches!(refused, Refused::Failed(_)),
+            Self::Transport(TransportError::Broken { .. }) | Self::TimedOut(_) => false,
+        }
+    }
+}
+
+/// This node's way to the others.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    cluster: u128,
+    me: NodeId,
+    /// A node that runs alone has none.
+    transport: Option<Arc<dyn Transport>>,
+    tasks: Arc<dyn Tasks>,
+    addrs: RwLock<BTreeMap<NodeId, String>>,
+    /// A peer said that the cluster has let this node go.
+    is_removed: AtomicBool,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        cluster: u128,
+        me: NodeId,
+        transport: Option<Arc<dyn Transport>>,
+        tasks: Arc<dyn Tasks>,
+    ) -> Arc<Self> {
+        Arc::new(Self { cluster, me, transport, tasks, addrs: RwLock::default(), is_removed: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn me(&self) -> NodeId {
+        self.me
+    }
+
+    pub(crate) fn cluster(&self) -> u128 {
+        self.cluster
+    }
+
+    /// Whether a peer said that the cluster has let this node go.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Relaxed)
+    }
+
+    /// `node` is at `addr` now.
+    pub(crate) fn learn(&self, node: NodeId, addr: &str) {
+        if addr.is_empty() || self.addrs.read().get(&node).is_some_and(|known| known == addr) {
+            return;
+        }
+        self.addrs.write().insert(node, addr.to_owned());
+    }
+
+    /// `node` was at `addr` once; whatever is known already is newer.
+    pub(crate) fn learn_if_unknown(&self, node: NodeId, addr: &str) {
+        if !addr.is_empty() {
+            self.addrs.write().entry(node).or_insert_with(|| addr.to_owned());
+        }
+    }
+
+    /// Calls `to`, and waits for its answer as long as it takes.
+    pub(crate) async fn call(&self, to: NodeId, group: GroupId, lane: Lane, call: Call) -> Result<Answer, CallError> {
+        let addr = self.addrs.read().get(&to).cloned();
+        let unreachable =
+            |reason: &str| TransportError::Unreachable { addr: to.to_string(), reason: reason.to_owned() };
+        let transport = self.transport.as_ref().ok_or_else(|| unreachable("this node has no transport to peers"))?;
+        let addr = addr.ok_or_else(|| unreachable("its address is not known"))?;
+        let request = Request { cluster: self.cluster, from: self.me.0, to: to.0, group: group.0, call };
+        let peer = Peer { node: Some(to), addr };
+        let answer = transport.call(&peer, lane, wire::encode(&request)).await?;
+        match wire::decode(&answer)? {
+            Answer::Refused(refused) => {
+                if refused == Refused::Removed {
+                    self.is_removed.store(true, Ordering::Relaxed);
+                }
+                Err(refused.into())
+            }
+            answer => Ok(answer),
+        }
+    }
+
+    /// The same, for as long as `limit`.
+    pub(crate) async fn call_within(
+        &self,
+        limit: Duration,
+        to: NodeId,
+        group: GroupId,
+        lane: Lane,
+        call: Call,
+    ) -> Result<Answer, CallError> {
+        let called = timeout(self.tasks.as_ref(), limit, self.call(to, group, lane, call)).await;
+        called.unwrap_or(Err(CallError::TimedOut(limit.as_millis())))
+    }
+}
