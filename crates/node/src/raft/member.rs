@@ -64,10 +64,8 @@ impl<R: AsyncRuntime> Member<R> {
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: ENTRIES_KEPT,
             max_payload_entries: ENTRIES_PER_APPEND,
-            // What was sent to followers may have been lost by the crash: the same place in the same term must not be
-            // written again, so a leader that restarts stands for election like anyone else.
-            enable_leader_restore: Some(false),
-            // A leader that comes back is elected anew: the first entry of its term tells when it may serve.
+            // A leader that comes back is elected anew: the first entry of its term tells when it may serve, and what it
+            // sent to followers but lost in a crash must not be written again as another entry of the same term.
             enable_leader_restore: Some(false),
             // One that was cut off does not unseat a leader when it comes back.
             enable_pre_vote: Some(true),
