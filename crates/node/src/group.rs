@@ -302,19 +302,23 @@ impl Group {
         self.health.cluster(Some(Unavailable::Removed));
     }
 
-    /// Hands cancellations to the leader, for ever: their callers came in here, their waits are the leader's.
-    pub(crate) async fn forward_cancels(self: Arc<Self>) {
-        loop {
-            for cancel in self.proposer.cancels().await {
-                let command = Command::CancelWait(cancel);
-                let group = Arc::clone(&self);
-                // Not one after the other: a leader that hangs must not hold up the rest.
-                drop(self.tasks.spawn(Box::pin(async move {
-                    if let Err(error) = group.propose(command, None).await {
-                        // The machine's own deadline ends the wait instead.
-                        tracing::warn!(%error, "a cancellation was lost");
-                    }
-                })));
+    /// Hands cancellations to the leader, for as long as the group lives: their callers came in here, their waits
+    /// are the leader's.
+    pub(crate) fn forward_cancels(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        let (weak, proposer) = (Arc::downgrade(self), Arc::clone(&self.proposer));
+        async move {
+            loop {
+                for cancel in proposer.cancels().await {
+                    let Some(group) = weak.upgrade() else { return };
+                    // Not one after the other: a leader that hangs must not hold up the rest.
+                    let tasks = Arc::clone(&group.tasks);
+                    drop(tasks.spawn(Box::pin(async move {
+                        if let Err(error) = group.propose(Command::CancelWait(cancel), None).await {
+                            // The machine's own deadline ends the wait instead.
+                            tracing::warn!(%error, "a cancellation was lost");
+                        }
+                    })));
+                }
             }
         }
     }

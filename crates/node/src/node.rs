@@ -430,7 +430,7 @@ impl Inner {
     fn spawn_tasks(self: &Arc<Self>) {
         let (weak, tasks) = (Arc::downgrade(self), &self.tasks);
         for group in [&self.catalogue, &self.data] {
-            group.own(tasks.spawn(Box::pin(Arc::clone(group).forward_cancels())));
+            group.own(tasks.spawn(Box::pin(group.forward_cancels())));
         }
         let catalogue = Arc::clone(&self.catalogue.replica);
         let learn = weak.clone();
