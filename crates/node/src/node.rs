@@ -1,5 +1,6 @@
 //! A node: starts, serves and stops the groups of one data directory, and speaks for them to its peers.
 
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -36,6 +37,7 @@ const TRANSFER_MS: u64 = 5_000;
 
 /// What a command came to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once and matched at once; most are outcomes")]
 pub enum Proposed {
     /// The machine's final answer.
     Done(Outcome),
@@ -83,7 +85,7 @@ struct Inner {
     peers: Arc<Peers>,
     tasks: Arc<dyn Tasks>,
     vfs: Arc<dyn Vfs>,
-    data_dir: std::path::PathBuf,
+    data_dir: PathBuf,
     log: Log,
     running: Owned,
 }
@@ -360,14 +362,7 @@ const FOUNDER: NodeId = NodeId(1);
 
 /// Reads who this node is, or finds out.
 async fn identify(config: &Config, facts: &NodeFacts, tasks: &Arc<dyn Tasks>) -> Result<Identity, StartError> {
-    let on_disk = |work: Box<dyn FnOnce(&dyn Vfs, &std::path::Path) -> Result<Option<Identity>, StartError> + Send>| {
-        let (vfs, dir) = (Arc::clone(&config.vfs), config.data_dir.clone());
-        async move {
-            let done = blocking(tasks.as_ref(), move || work(vfs.as_ref(), &dir)).await;
-            done.ok_or_else(|| StartError::Storage("the data directory could not be read".to_owned()))?
-        }
-    };
-    let mut identity = match on_disk(Box::new(Identity::read)).await? {
+    let mut identity = match on_disk(config, tasks, Identity::read).await? {
         Some(member) if member.is_member() => return Ok(member),
         Some(identity) => identity,
         None => Identity::new(config.entropy.draw().max(1)),
@@ -376,8 +371,7 @@ async fn identify(config: &Config, facts: &NodeFacts, tasks: &Arc<dyn Tasks>) ->
         None => Found::Cluster,
         Some(peering) => {
             // Written first: a join whose answer is lost in a crash is repeated under the same identity.
-            let first = identity;
-            on_disk(Box::new(move |vfs, dir| first.write(vfs, dir).map(|()| None))).await?;
+            on_disk(config, tasks, move |vfs, dir| identity.write(vfs, dir)).await?;
             if matches!(peering.start, Start::Bootstrap { .. }) {
                 peering.reception.bootstraps(identity.identity);
             }
@@ -389,8 +383,19 @@ async fn identify(config: &Config, facts: &NodeFacts, tasks: &Arc<dyn Tasks>) ->
         Found::Cluster => (config.entropy.draw().max(1), FOUNDER.0),
         Found::Member(Joined { cluster, node }) => (cluster, node),
     };
-    on_disk(Box::new(move |vfs, dir| identity.write(vfs, dir).map(|()| None))).await?;
+    on_disk(config, tasks, move |vfs, dir| identity.write(vfs, dir)).await?;
     Ok(identity)
+}
+
+/// Does `work`, which blocks, in the data directory.
+async fn on_disk<T: Send + 'static>(
+    config: &Config,
+    tasks: &Arc<dyn Tasks>,
+    work: impl FnOnce(&dyn Vfs, &Path) -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let (vfs, dir) = (Arc::clone(&config.vfs), config.data_dir.clone());
+    let done = blocking(tasks.as_ref(), move || work(vfs.as_ref(), &dir)).await;
+    done.ok_or_else(|| StartError::Storage("the data directory could not be read".to_owned()))?
 }
 
 /// The blocking part of a start: opens the log that all groups share.
