@@ -5,6 +5,7 @@ mod demo;
 mod fuzz_api;
 mod instructions;
 mod setup;
+mod simulate;
 mod test;
 mod tidy;
 
@@ -39,6 +40,8 @@ enum Task {
         #[arg(long, default_value_t = 50)]
         examples: u32,
     },
+    /// Whole clusters in one process, from seeds, with faults and checkers
+    Simulate(simulate::Arguments),
     /// Page walks while a tenth of the resources come and go per (simulated) second, for minutes
     SoakPages,
     /// Format, lint and run every test, as CI does
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Task::Bench { bench } => bench::run(&sh, bench),
         Task::Demo(arguments) => demo::run(&sh, &arguments),
         Task::FuzzApi { examples } => fuzz_api::run(&sh, examples),
+        Task::Simulate(arguments) => simulate::run(&sh, &arguments),
         Task::SoakPages => test::soak_pages(&sh),
         Task::Test => test::run(&sh),
         Task::Tidy => tidy::run(&root()),

@@ -22,7 +22,8 @@ pub fn check(history: &History) -> Vec<Violation> {
     for operation in history.first_calls() {
         for (counter, call) in calls_of(operation) {
             let Some(group) = groups.of(counter, &call) else { continue };
-            let (from_us, until_us) = (operation.invoked_us, operation.over_us());
+            let is_sure = !matches!(&call, Call::Held { id: None, .. });
+            let (from_us, until_us) = (operation.invoked_us, operation.over_us().filter(|_| is_sure));
             calls.entry(group).or_default().push(Timed { operation: operation.id, from_us, until_us, call });
         }
     }
@@ -291,7 +292,8 @@ fn calls_of(operation: &Operation) -> Vec<(&str, Call)> {
         (Action::Increment { counter, amount, hold_ttl_ms, .. }, outcome) => {
             let (known, total, id) = match outcome {
                 Outcome::Ok(Answer::Incremented { amount, hold }) => (true, Some(*amount), hold.clone()),
-                Outcome::Unknown(_) => (request_id.is_some(), None, None),
+                // A repeat is told so when what was granted at first has ended meanwhile.
+                Outcome::Unknown(_) | Outcome::Refused(Refusal::NoSuchHold) => (request_id.is_some(), None, None),
                 _ => return vec![],
             };
             let (named, amount) = (counter.clone(), *amount);

@@ -305,8 +305,9 @@ fn partition(history: &History) -> BTreeMap<&str, Vec<Timed<Call>>> {
     }
     for operation in history.first_calls() {
         for (lock, call) in calls_of(operation, &mixed, &held_by) {
-            let timed =
-                Timed { operation: operation.id, from_us: operation.invoked_us, until_us: operation.over_us(), call };
+            let is_sure = !matches!(&call, Call::Granted(Granted { told: None, .. }));
+            let (from_us, until_us) = (operation.invoked_us, operation.over_us().filter(|_| is_sure));
+            let timed = Timed { operation: operation.id, from_us, until_us, call };
             calls.entry(lock).or_default().push(timed);
         }
     }
@@ -329,7 +330,10 @@ fn calls_of<'a>(
 ) -> Vec<(&'a str, Call)> {
     let Operation { action, outcome, .. } = operation;
     match (action, outcome) {
-        (Action::Acquire { .. }, Outcome::Ok(_) | Outcome::Unknown(_)) => grants_of(operation),
+        // A repeat is told that the session is over when what was granted at first has ended meanwhile.
+        (Action::Acquire { .. }, Outcome::Ok(_) | Outcome::Unknown(_) | Outcome::Refused(Refusal::SessionExpired)) => {
+            grants_of(operation)
+        }
         (Action::Acquire { locks, session, .. }, Outcome::Refused(Refusal::Held)) => match &locks[..] {
             [(lock, Mode::Exclusive)] if !mixed.contains(&**lock) => {
                 vec![(&**lock, Call::Held { session: session.clone() })]

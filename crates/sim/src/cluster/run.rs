@@ -166,6 +166,7 @@ async fn play(seed: u64, options: &Options, founders: usize, world: &World, reco
     let compare = async {
         while time::now_us() < until_us {
             time::sleep_us(1_000_000).await;
+            options.say(|| format!("{} us: {}", time::now_us(), standing(world)));
             let digests: Vec<_> = world.members().iter().filter_map(finish::digest).collect();
             recorder.facts(|facts| facts.digests.extend(digests));
         }
@@ -174,6 +175,34 @@ async fn play(seed: u64, options: &Options, founders: usize, world: &World, reco
     options.say(|| format!("{} us: the clients are done", time::now_us()));
     finish::settle(world, recorder, crowd).await;
     recorder.facts(|facts| facts.ended_us = time::now_us());
+}
+
+/// How the nodes are, in a line.
+fn standing(world: &World) -> String {
+    let mut line = String::new();
+    for host in world.members() {
+        let Some((node, _)) = host.node() else {
+            line.push_str(&format!("n{} {} {:?}; ", host.place(), host.is_up(), host.failure()));
+            continue;
+        };
+        let report = node.report();
+        line.push_str(&format!("n{}={} {:?}", host.place(), node.id(), report.health));
+        for group in report.groups {
+            line.push_str(&format!(
+                " {}:{:?} t{} l{:?} {}/{}/{}/s{}",
+                group.group,
+                group.role,
+                group.term,
+                group.leader.map(|leader| leader.0),
+                group.applied_index,
+                group.committed_index,
+                group.last_index,
+                group.snapshot_index
+            ));
+        }
+        line.push_str("; ");
+    }
+    line
 }
 
 /// Sets up what clients quarrel about.
