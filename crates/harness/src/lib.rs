@@ -46,14 +46,25 @@ impl Server {
         program: impl Into<PathBuf>,
         arguments: impl FnOnce(&Path, SocketAddr) -> anyhow::Result<Vec<String>>,
     ) -> anyhow::Result<Self> {
+        let mut server = Self::launch(program, arguments)?;
+        server.wait_until_it_listens()?;
+        Ok(server)
+    }
+
+    /// The same without the wait: for a server that listens only once others run, too.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch(
+        program: impl Into<PathBuf>,
+        arguments: impl FnOnce(&Path, SocketAddr) -> anyhow::Result<Vec<String>>,
+    ) -> anyhow::Result<Self> {
         let program = program.into();
         let dir = tempfile::Builder::new().prefix("server-").tempdir_in(scratch()?)?;
         let address = free_address()?;
         let arguments = arguments(dir.path(), address)?;
         let child = spawn(&program, &arguments, dir.path())?;
-        let mut server = Self { program, arguments, address, dir, child };
-        server.wait_until_it_listens()?;
-        Ok(server)
+        Ok(Self { program, arguments, address, dir, child })
     }
 
     /// Starts `willow server` on its defaults, with its data in `data` in the folder.
@@ -119,11 +130,47 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn restart(&mut self) -> anyhow::Result<Duration> {
-        self.kill()?;
         let began = Instant::now();
-        self.child = spawn(&self.program, &self.arguments, self.dir.path())?;
+        self.relaunch()?;
         self.wait_until_it_listens()?;
         Ok(began.elapsed())
+    }
+
+    /// The same without the wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn relaunch(&mut self) -> anyhow::Result<()> {
+        self.kill()?;
+        self.child = spawn(&self.program, &self.arguments, self.dir.path())?;
+        Ok(())
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGSTOP: it does nothing until it is resumed, and its sockets stay open.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT: it goes on where it was paused.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).context("a process has an id")?;
+        Ok(kill_process(pid, signal)?)
     }
 
     /// SIGTERM, and SIGKILL for one that does not end by it.
@@ -142,7 +189,11 @@ impl Server {
         }
     }
 
-    fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {
+    /// Waits until it listens.
+    ///
+    /// # Errors
+    /// When it ends, or does not listen in time.
+    pub fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {
         let program = self.program.display();
         let deadline = Instant::now() + START;
         loop {
