@@ -48,6 +48,8 @@ pub struct AddNode {
     pub identity: u128,
     /// What it says of itself.
     pub facts: NodeFacts,
+    /// It is the node that founded the cluster: nobody is taken in before it, for its id is the first.
+    pub is_founder: bool,
 }
 
 /// What a node says of itself.
@@ -122,6 +124,9 @@ pub enum Error {
         /// Which.
         node: u64,
     },
+    /// The founder is not in the catalogue yet: it will be in a moment.
+    #[error("the cluster has only just been founded; ask again")]
+    NoFounder,
     /// An address, URL or version that is too long.
     #[error("an address, URL or version has more than {TEXT_BYTES} bytes")]
     TooLong,
@@ -174,11 +179,14 @@ impl Catalogue {
     }
 
     fn add(&mut self, add: AddNode) -> Result<NodeRecord, Error> {
-        let AddNode { identity, facts } = add;
+        let AddNode { identity, facts, is_founder } = add;
         facts.check()?;
         let known = self.nodes().find(|record| record.identity == identity).map(|record| record.node);
         if let Some(known) = known {
             return self.apply(Command::Announce { node: known, facts });
+        }
+        if self.nodes.is_empty() && !is_founder {
+            return Err(Error::NoFounder);
         }
         if self.nodes.len() >= NODES {
             return Err(Error::TooMany);
@@ -231,12 +239,13 @@ mod tests {
     }
 
     fn add(catalogue: &mut Catalogue, identity: u128) -> Result<NodeRecord, Error> {
-        catalogue.apply(Command::Add(AddNode { identity, facts: facts("a:1") }))
+        catalogue.apply(Command::Add(AddNode { identity, facts: facts("a:1"), is_founder: identity == 7 }))
     }
 
     #[test]
     fn an_id_is_given_once_and_a_repeated_join_gets_the_same() {
         let mut catalogue = Catalogue::default();
+        assert_eq!(add(&mut catalogue, 8), Err(Error::NoFounder), "the first id is the founder's");
         assert_eq!(add(&mut catalogue, 7).unwrap().node, 1);
         assert_eq!(add(&mut catalogue, 8).unwrap().node, 2);
         assert_eq!(add(&mut catalogue, 7).unwrap().node, 1);

@@ -101,6 +101,12 @@ pub struct GroupReport {
     pub applied_index: u64,
     /// Last entry in its newest snapshot.
     pub snapshot_index: u64,
+    /// Last entry that its log no longer has.
+    pub purged_index: u64,
+    /// Who votes, as far as it knows.
+    pub voters: Vec<NodeId>,
+    /// Who follows without a vote, as far as it knows.
+    pub learners: Vec<NodeId>,
 }
 
 /// What a node does in a group.
@@ -128,9 +134,6 @@ pub enum ClusterError {
     /// The last node cannot leave.
     #[error("node {0} is the last one; a cluster needs at least one node")]
     LastNode(NodeId),
-    /// This node runs alone, without a transport to others.
-    #[error("this node runs without --peer-listen, so its cluster cannot change")]
-    Alone,
     /// The catalogue did not take the change.
     #[error(transparent)]
     Propose(#[from] ProposeError),

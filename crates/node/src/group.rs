@@ -326,6 +326,7 @@ impl Group {
     pub(crate) fn report(&self) -> GroupReport {
         let progress = self.consensus.progress();
         let is_leading = self.role.is_leading();
+        let members = self.consensus.membership();
         GroupReport {
             group: self.id,
             role: match progress.leadership.role {
@@ -338,6 +339,9 @@ impl Group {
             committed_index: progress.committed_index,
             applied_index: self.replica.read(|state| state.applied.map_or(0, |id| id.index)),
             snapshot_index: progress.snapshot_index,
+            purged_index: self.log.bounds().purged.unwrap_or(0),
+            voters: members.voters.into_iter().collect(),
+            learners: members.learners.into_iter().collect(),
         }
     }
 

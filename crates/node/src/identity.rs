@@ -26,6 +26,15 @@ pub(crate) struct Identity {
     pub(crate) node: u64,
 }
 
+/// Whether the data directory is that of a member of some cluster: it then goes on as that, whatever it is told
+/// about starting. Blocks.
+///
+/// # Errors
+/// When the directory cannot be used, or the file in it cannot be read.
+pub fn is_member(vfs: &dyn Vfs, dir: &Path) -> Result<bool, StartError> {
+    Ok(Identity::read(vfs, dir)?.is_some_and(|identity| identity.is_member()))
+}
+
 impl Identity {
     pub(crate) fn new(identity: u128) -> Self {
         Self { version: VERSION, identity, cluster: 0, node: 0 }

@@ -63,6 +63,7 @@ pub use cluster::{ClusterError, ClusterStatus, GroupReport, NodeReport, NodeStat
 pub use config::{COMMAND_BYTES, Config};
 pub use error::{ProposeError, ReadError, SnapshotError, StartError, Unavailable};
 pub use health::Health;
+pub use identity::is_member;
 pub use node::{Node, Proposed, Waiting};
 pub use record::RecordError;
 pub use stats::{BATCH_BOUNDS, Histogram, LATENCY_BOUNDS_US, Stats};

@@ -372,9 +372,8 @@ async fn identify(config: &Config, facts: &NodeFacts, tasks: &Arc<dyn Tasks>) ->
         Some(peering) => {
             // Written first: a join whose answer is lost in a crash is repeated under the same identity.
             on_disk(config, tasks, move |vfs, dir| identity.write(vfs, dir)).await?;
-            if matches!(peering.start, Start::Bootstrap { .. }) {
-                peering.reception.bootstraps(identity.identity);
-            }
+            let is_founder = matches!(peering.start, Start::Bootstrap { .. });
+            peering.reception.bootstraps(if is_founder { identity.identity } else { 0 });
             let (tasks, clock) = (Arc::clone(tasks), Arc::clone(&config.clock));
             Joining { peering, identity, facts: facts.clone(), tasks, clock }.run().await
         }
@@ -482,6 +481,9 @@ impl Inner {
             // A full disk here is no reason for the others to stand still.
             return self.hand_over(group).await;
         }
+        if group.consensus.is_log_held() {
+            group.consensus.let_go().await;
+        }
         let (membership, nodes) = (group.consensus.membership(), self.records());
         let last_index = group.consensus.progress().last_index;
         let view = View { me: self.id, membership: &membership, nodes: &nodes, last_index };
@@ -531,7 +533,8 @@ impl Inner {
             Some(_) => catalogue::Command::Announce { node: self.id.0, facts: self.facts.clone() },
             // The founder's own first entry: everyone else was added before it knew its id.
             None if self.id == FOUNDER => {
-                catalogue::Command::Add(AddNode { identity: self.identity.identity, facts: self.facts.clone() })
+                let (identity, facts) = (self.identity.identity, self.facts.clone());
+                catalogue::Command::Add(AddNode { identity, facts, is_founder: true })
             }
             None => return,
         };
@@ -634,7 +637,8 @@ impl Inner {
     }
 
     async fn take_in(&self, identity: u128, facts: NodeFacts) -> Result<Joined, ProposeError> {
-        let record = self.change_catalogue(catalogue::Command::Add(AddNode { identity, facts })).await?;
+        let record =
+            self.change_catalogue(catalogue::Command::Add(AddNode { identity, facts, is_founder: false })).await?;
         Ok(Joined { cluster: self.peers.cluster(), node: record.node })
     }
 }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use willow_core::{Command, Envelope, Outcome, RequestId};
+use willow_model::bugs::{self, Bug};
 
 use crate::group::Group;
 use crate::node::{Proposed, Waiting};
@@ -228,7 +229,11 @@ impl Route {
         match outcome {
             // A full disk makes its node hand leadership over, if it can.
             Err(error @ (ProposeError::NotLeader { .. } | ProposeError::Unavailable(_))) => Tried::Again(error),
-            Err(error @ ProposeError::OutcomeUnknown { .. }) if self.is_repeatable => Tried::Again(error),
+            Err(error @ ProposeError::OutcomeUnknown { .. })
+                if self.is_repeatable || bugs::is_on(Bug::UnsafeRetry) =>
+            {
+                Tried::Again(error)
+            }
             outcome => Tried::Outcome(outcome),
         }
     }

@@ -79,19 +79,20 @@ pub struct Reception {
 #[derive(Debug, Default)]
 struct Behind {
     service: Option<Arc<dyn Service>>,
-    /// The identity with which the node is about to found a cluster; zero if it is not.
-    bootstraps: u128,
+    /// The identity with which the node is about to found a cluster; zero if it is not. Until it knows, nobody is
+    /// told that it belongs to no cluster: two might found one at once.
+    bootstraps: Option<u128>,
 }
 
 impl Reception {
     /// From now on `service` answers.
     pub(crate) fn open(&self, service: Arc<dyn Service>) {
-        *self.behind.write() = Behind { service: Some(service), bootstraps: 0 };
+        *self.behind.write() = Behind { service: Some(service), bootstraps: None };
     }
 
-    /// The node behind is about to found a cluster.
+    /// The node behind is looking for a cluster, and would found one under `identity`; zero if it would not.
     pub(crate) fn bootstraps(&self, identity: u128) {
-        self.behind.write().bootstraps = identity;
+        self.behind.write().bootstraps = Some(identity);
     }
 }
 

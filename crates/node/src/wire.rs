@@ -211,10 +211,12 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
     if rest.is_empty() { Ok(message) } else { Err(Refused::Malformed(format!("{} bytes too many", rest.len()))) }
 }
 
-/// The answer of a machine on which no node runs (yet); `bootstraps` as in [`Hello`].
-pub(crate) fn nobody(request: &[u8], bootstraps: u128) -> Bytes {
+/// The answer of a machine on which no node runs (yet); `bootstraps` as in [`Hello`], once that is known.
+pub(crate) fn nobody(request: &[u8], bootstraps: Option<u128>) -> Bytes {
     let answer = match decode::<Request>(request) {
-        Ok(Request { call: Call::Hello, .. }) => Answer::Hello(Hello { cluster: 0, node: 0, bootstraps }),
+        Ok(Request { call: Call::Hello, .. }) if bootstraps.is_some() => {
+            Answer::Hello(Hello { cluster: 0, node: 0, bootstraps: bootstraps.unwrap_or(0) })
+        }
         Ok(_) => Answer::Refused(Refused::NotRunning),
         Err(refused) => Answer::Refused(refused),
     };
@@ -257,12 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn before_the_node_runs_it_belongs_to_no_cluster() {
-        let answer = decode::<Answer>(&nobody(&encode(&request(Call::Hello)), 5)).unwrap();
+    fn before_the_node_runs_it_belongs_to_no_cluster_but_says_so_only_once_it_knows_what_it_is_to_do() {
+        let answer = decode::<Answer>(&nobody(&encode(&request(Call::Hello)), Some(5))).unwrap();
         assert_eq!(answer, Answer::Hello(Hello { cluster: 0, node: 0, bootstraps: 5 }));
-        let answer = decode::<Answer>(&nobody(&encode(&request(Call::ReadIndex)), 0)).unwrap();
+        let answer = decode::<Answer>(&nobody(&encode(&request(Call::Hello)), None)).unwrap();
         assert_eq!(answer, Answer::Refused(Refused::NotRunning));
-        let answer = decode::<Answer>(&nobody(b"GET / HTTP/1.1\r\n", 0)).unwrap();
+        let answer = decode::<Answer>(&nobody(b"GET / HTTP/1.1\r\n", None)).unwrap();
         assert!(matches!(answer, Answer::Refused(Refused::Version { found: b'G', .. })));
     }
 }

@@ -124,6 +124,13 @@ pub(crate) trait Consensus: Debug + Send + Sync {
     /// How far a member's log matches this leader's; `None` when this node does not lead, or does not know.
     fn matched(&self, node: NodeId) -> Option<u64>;
 
+    /// Whether the log holds much that the newest snapshot covers, and no member should need.
+    fn is_log_held(&self) -> bool;
+
+    /// Stops keeping the log for members that lag behind the newest snapshot and cannot be reached: they get that
+    /// snapshot instead when they are back.
+    fn let_go(&self) -> BoxFuture<'_, ()>;
+
     /// Changes the members. Only the leader can.
     fn change(&self, change: Change) -> BoxFuture<'_, Result<(), String>>;
 

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
+use willow_model::bugs::{self, Bug};
 use willow_storage::log::Record;
 
 use super::types::{
@@ -247,6 +248,9 @@ impl<R: AsyncRuntime> RaftLogStorage<TypeConfig<R>> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &RaftVote) -> Result<(), io::Error> {
+        if bugs::is_on(Bug::VoteNotSaved) {
+            return Ok(());
+        }
         self.write(vec![self.state_record(key::VOTE, &vote_record(vote))?]).await
     }
 

@@ -11,12 +11,13 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, ClientWriteResult, TransferLeaderRequest, VoteRequest,
 };
 use openraft::{AsyncRuntime, BasicNode, ChangeMembers, Instant as _, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use willow_model::bugs::{self, Bug};
 
 use super::consensus::{Change, Consensus, Ended, Hear, Leadership, Membership, Parts, Progress, Stopped};
 use super::log_store::{LogStore, decode_entry};
 use super::network::Network;
 use super::state_machine::StateMachine;
-use super::types::{Completion, RaftStoredMembership, TypeConfig, entry_id, log_id, vote, vote_record};
+use super::types::{Completion, RaftLogId, RaftStoredMembership, TypeConfig, entry_id, log_id, vote, vote_record};
 use crate::cluster::Role;
 use crate::proposal::Proposal;
 use crate::tasks::{Tasks, blocking, timeout};
@@ -35,6 +36,11 @@ const ELECTION_MIN_MS: u64 = 200;
 const ELECTION_MAX_MS: u64 = 500;
 /// Entries kept although a snapshot covers them, so that a follower that lags a little needs no snapshot.
 const ENTRIES_KEPT: u64 = 128;
+/// Entries that a snapshot covers, beyond which the log is not kept for a member that cannot be reached. More than
+/// the library lets gather before it drops them on its own.
+const ENTRIES_HELD: u64 = 4 * ENTRIES_KEPT;
+/// Entries that the library drops at once.
+const PURGE_ENTRIES: u64 = ENTRIES_KEPT;
 /// Entries in one message to a follower; their bytes are bounded by the log reader.
 const ENTRIES_PER_APPEND: u64 = 256;
 
@@ -46,6 +52,7 @@ pub(crate) struct Member<R: AsyncRuntime> {
     raft: Raft<TypeConfig<R>, StateMachine>,
     node: NodeId,
     machine: StateMachine,
+    network: Network,
     tasks: Arc<dyn Tasks>,
     /// Alive as long as the library still has the machine and the log.
     alive: Weak<()>,
@@ -67,19 +74,20 @@ impl<R: AsyncRuntime> Member<R> {
             // Snapshots are written when this crate says so.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+            purge_batch_size: PURGE_ENTRIES,
             max_payload_entries: ENTRIES_PER_APPEND,
             // A leader that comes back is elected anew: the first entry of its term tells when it may serve, and what it
             // sent to followers but lost in a crash must not be written again as another entry of the same term.
-            enable_leader_restore: Some(false),
+            enable_leader_restore: Some(bugs::is_on(Bug::LeaderResumesTerm)),
             // One that was cut off does not unseat a leader when it comes back.
             enable_pre_vote: Some(true),
             ..openraft::Config::default()
         };
         let config = Arc::new(config.validate().map_err(|error| StartError::Raft(error.to_string()))?);
-        let network = Network { group, peers };
+        let network = Network::new(group, peers);
         let theirs = StateMachine { _alive: Some(alive), ..machine.clone() };
-        let raft = Raft::build(node.0, config, network, log, theirs).await.map_err(start_error)?;
-        Ok(Self { raft, node, machine, tasks, alive: weak })
+        let raft = Raft::build(node.0, config, network.clone(), log, theirs).await.map_err(start_error)?;
+        Ok(Self { raft, node, machine, network, tasks, alive: weak })
     }
 
     fn leadership_now(&self) -> Leadership {
@@ -179,7 +187,7 @@ impl<R: AsyncRuntime> Consensus for Member<R> {
     fn progress(&self) -> Progress {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let index = |id: &Option<super::types::RaftLogId>| id.as_ref().map_or(0, openraft::LogId::index);
+        let index = |id: &Option<RaftLogId>| id.as_ref().map_or(0, openraft::LogId::index);
         Progress {
             leadership: leadership(
                 self.node,
@@ -218,6 +226,9 @@ impl<R: AsyncRuntime> Consensus for Member<R> {
 
     fn read_index(&self) -> BoxFuture<'_, Result<Option<u64>, ReadError>> {
         Box::pin(async move {
+            if bugs::is_on(Bug::ReadWithoutQuorum) {
+                return Ok(None);
+            }
             let confirmed = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await;
             confirmed.map(|(read_at, _applied)| Some(read_at.log_id().index())).map_err(|error| match error {
                 RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
@@ -249,6 +260,33 @@ impl<R: AsyncRuntime> Consensus for Member<R> {
         let metrics = metrics.borrow_watched();
         let replication = metrics.replication.as_ref()?;
         replication.get(&node.0)?.as_ref().map(openraft::LogId::index)
+    }
+
+    fn is_log_held(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let index = |id: &Option<RaftLogId>| id.as_ref().map_or(0, openraft::LogId::index);
+        let held = index(&metrics.snapshot).saturating_sub(index(&metrics.purged));
+        held > ENTRIES_HELD
+    }
+
+    fn let_go(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let late: Vec<u64> = {
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow_watched();
+                let index = |id: &Option<RaftLogId>| id.as_ref().map_or(0, openraft::LogId::index);
+                let wanted = index(&metrics.snapshot).saturating_sub(ENTRIES_KEPT);
+                let replication = metrics.replication.iter().flatten();
+                let late = replication.filter(|(_, matched)| index(matched) < wanted).map(|(node, _)| *node);
+                late.filter(|node| *node != self.node.0).collect()
+            };
+            for node in late {
+                if let Ok(Ok(())) = self.raft.trigger().allow_next_revert(&node, true).await {
+                    self.network.let_go(NodeId(node));
+                }
+            }
+        })
     }
 
     fn change(&self, change: Change) -> BoxFuture<'_, Result<(), String>> {

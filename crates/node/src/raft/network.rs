@@ -1,5 +1,6 @@
 //! How a group reaches its peers: the consensus library's calls as this crate's messages.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use openraft::{AsyncRuntime, BasicNode, OptionalSend, Snapshot};
+use parking_lot::Mutex;
 
 use super::log_store::encode_entry;
 use super::state_machine::StoredSnapshot;
@@ -36,8 +38,10 @@ const CHUNKS_BYTES: usize = 1024 * 1024;
 /// Makes connections to the members of one group.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
-    pub(crate) group: GroupId,
-    pub(crate) peers: Arc<Peers>,
+    group: GroupId,
+    peers: Arc<Peers>,
+    /// Members for which the log is not to be kept any longer.
+    let_go: Arc<Mutex<BTreeSet<NodeId>>>,
 }
 
 /// The way to one member.
@@ -47,13 +51,25 @@ pub(crate) struct Link {
     peers: Arc<Peers>,
     target: NodeId,
     lane: Lane,
+    let_go: Arc<Mutex<BTreeSet<NodeId>>>,
 }
 
 impl Network {
+    pub(crate) fn new(group: GroupId, peers: Arc<Peers>) -> Self {
+        Self { group, peers, let_go: Arc::default() }
+    }
+
+    /// The next time that entries do not reach `node`, the library is told that its log does not match. It then
+    /// sends a snapshot when the member is back, and no longer keeps the log for it: a stream of entries that it
+    /// has begun it would keep open, and the log with it, for as long as the member is down.
+    pub(crate) fn let_go(&self, node: NodeId) {
+        self.let_go.lock().insert(node);
+    }
+
     fn link(&self, target: u64, node: &BasicNode, lane: Lane) -> Link {
         let target = NodeId(target);
         self.peers.learn_if_unknown(target, &node.addr);
-        Link { group: self.group, peers: Arc::clone(&self.peers), target, lane }
+        Link { group: self.group, peers: Arc::clone(&self.peers), target, lane, let_go: Arc::clone(&self.let_go) }
     }
 }
 
@@ -167,7 +183,12 @@ impl<R: AsyncRuntime> RaftNetworkV2<TypeConfig<R>> for Link {
                 Appended::HigherVote(theirs) => AppendEntriesResponse::HigherVote(vote(theirs)),
             }),
             Ok(_) => Err(NetworkError::new(&unexpected()).into()),
-            Err(error) => Err(self.error(RPCTypes::AppendEntries, error)),
+            Err(error) => {
+                if self.lane == Lane::Log && self.let_go.lock().remove(&self.target) {
+                    return Ok(AppendEntriesResponse::Conflict);
+                }
+                Err(self.error(RPCTypes::AppendEntries, error))
+            }
         }
     }
 

@@ -21,6 +21,12 @@ pub(crate) const START_MS: u64 = 1_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Counted(AtomicU64);
 
+impl From<u64> for Counted {
+    fn from(first: u64) -> Self {
+        Self(AtomicU64::new(first))
+    }
+}
+
 impl Entropy for Counted {
     fn draw(&self) -> u128 {
         let n = self.0.fetch_add(1, Ordering::Relaxed) + 1;
