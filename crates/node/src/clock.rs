@@ -160,9 +160,8 @@ impl LogClock {
         let steady_ms = anchor.log_ms.saturating_add(passed_ms);
         let behind_ms = wall_ms.saturating_sub(steady_ms);
         // A log without a batch has no time yet.
-        let is_free = self.is_alone.load(Ordering::Relaxed)
-            || anchor.log_ms == 0
-            || bugs::is_on(Bug::LeaseShortenedOnFailover);
+        let is_free =
+            self.is_alone.load(Ordering::Relaxed) || anchor.log_ms == 0 || bugs::is_on(Bug::LeaseShortenedOnFailover);
         let unused_ms = anchor.unused_ms.saturating_add(passed_ms).min(SLEW * SLEW_MAX_MS);
         let caught_up_ms = if is_free { behind_ms } else { behind_ms.min(unused_ms / SLEW) };
         let unused_ms = unused_ms.saturating_sub(caught_up_ms.saturating_mul(SLEW));

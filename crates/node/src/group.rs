@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use willow_core::command::Initialize;
 use willow_core::{Command, Machine, Refusal};
@@ -20,6 +21,7 @@ use crate::raft::{self, Consensus, Ended, Parts};
 use crate::record::SnapshotHead;
 use crate::replica::{Replica, SnapshotPolicy};
 use crate::role::{Leader, RoleCell};
+use crate::route::ReadRounds;
 use crate::snapshots::Snapshots;
 use crate::stats::{Cells, Stats};
 use crate::tasks::{Owned, Tasks, blocking, timeout};
@@ -52,6 +54,7 @@ pub(crate) struct Group {
     pub(crate) peers: Arc<Peers>,
     /// There may be other nodes.
     pub(crate) is_clustered: bool,
+    pub(crate) read_rounds: Mutex<ReadRounds>,
     /// When a leader was last heard, monotonic ms.
     leader_heard_ms: AtomicU64,
     is_stopping: AtomicBool,
@@ -144,6 +147,7 @@ impl Group {
             tasks,
             peers,
             is_clustered: config.peering.is_some(),
+            read_rounds: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             running: Owned::default(),
             snapshotting: Owned::default(),
@@ -262,7 +266,7 @@ impl Group {
     }
 
     /// See [`crate::Node::read`].
-    pub(crate) async fn read<T>(&self, read: impl FnOnce(&Machine) -> T) -> Result<T, ReadError> {
+    pub(crate) async fn read<T>(self: &Arc<Self>, read: impl FnOnce(&Machine) -> T) -> Result<T, ReadError> {
         self.confirm_read().await?;
         Ok(self.read_stale(read))
     }

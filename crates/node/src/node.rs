@@ -28,6 +28,8 @@ use crate::transport::{Lane, Service};
 use crate::wire::{self, Answer, Call, Hello, Joined, Refused, Request};
 use crate::{Config, GroupId, NodeId, ProposeError, ReadError, StartError};
 
+/// How often a node looks whether its leader, or its majority, is still heard, ms.
+const CONTACT_MS: u64 = 250;
 /// How often a group's leader compares its members with the catalogue, ms.
 const RECONCILE_MS: u64 = 300;
 /// How long a node may take to say how it is.
@@ -437,46 +439,54 @@ impl Inner {
             group.own(tasks.spawn(Box::pin(group.forward_cancels())));
         }
         let catalogue = Arc::clone(&self.catalogue.replica);
-        let learn = weak.clone();
         self.running.push(tasks.spawn(Box::pin(async move {
             loop {
                 catalogue.changed.notified().await;
-                let Some(node) = learn.upgrade() else { return };
+                let Some(node) = weak.upgrade() else { return };
                 node.learn_addresses();
             }
         })));
-        let clock = Arc::clone(&self.catalogue.clock);
-        self.running.push(tasks.spawn(Box::pin(async move {
+        self.every(CONTACT_MS, |node| Box::pin(async move { node.check_contact() }));
+        self.every(RECONCILE_MS, |node| Box::pin(async move { node.reconcile(&node.catalogue).await }));
+        self.every(RECONCILE_MS, |node| Box::pin(async move { node.reconcile(&node.data).await }));
+        self.every(RECONCILE_MS, |node| {
+            Box::pin(async move {
+                node.announce().await;
+                node.forget().await;
+            })
+        });
+    }
+
+    /// Does `work` again and again, `pause_ms` after it was done, for as long as the node lives.
+    fn every(self: &Arc<Self>, pause_ms: u64, work: impl Fn(Arc<Self>) -> BoxFuture<'static, ()> + Send + 'static) {
+        let (weak, clock) = (Arc::downgrade(self), Arc::clone(&self.catalogue.clock));
+        self.running.push(self.tasks.spawn(Box::pin(async move {
             loop {
-                clock.sleep(RECONCILE_MS).await;
+                clock.sleep(pause_ms).await;
                 let Some(node) = weak.upgrade() else { return };
-                node.look_after().await;
+                work(node).await;
             }
         })));
     }
 
-    /// Does what nobody asks for: see [`crate::reconcile`].
-    async fn look_after(&self) {
+    fn check_contact(&self) {
         for group in [&self.catalogue, &self.data] {
             group.check_contact();
             if self.peers.is_removed() {
                 group.removed();
             }
-            if group.role.is_leading() {
-                if group.is_new() {
-                    drop(group.initialize(self.peers.cluster()).await);
-                } else {
-                    self.reconcile(group).await;
-                }
-            }
-        }
-        self.announce().await;
-        if self.catalogue.role.is_leading() {
-            self.forget().await;
         }
     }
 
-    async fn reconcile(&self, group: &Group) {
+    /// As the leader, brings the group a step closer to the catalogue: see [`crate::reconcile`].
+    async fn reconcile(&self, group: &Arc<Group>) {
+        if !group.role.is_leading() {
+            return;
+        }
+        if group.is_new() {
+            drop(group.initialize(self.peers.cluster()).await);
+            return;
+        }
         if group.log.is_stalled() {
             // A full disk here is no reason for the others to stand still.
             return self.hand_over(group).await;
@@ -545,6 +555,9 @@ impl Inner {
 
     /// A leaving node that no group has any more is removed for good.
     async fn forget(&self) {
+        if !self.catalogue.role.is_leading() {
+            return;
+        }
         let has = |group: &Group, node: u64| {
             let members = group.consensus.membership();
             members.voters.contains(&NodeId(node)) || members.learners.contains(&NodeId(node))

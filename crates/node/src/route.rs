@@ -42,6 +42,16 @@ enum Tried {
     Again(ProposeError),
 }
 
+/// Whom a round asked, and what it heard.
+type Round = (Leader, Result<Option<u64>, ReadError>);
+
+/// Reads that wait to hear how far their replica must be.
+#[derive(Debug, Default)]
+pub(crate) struct ReadRounds {
+    waiting: Vec<oneshot::Sender<Round>>,
+    is_running: bool,
+}
+
 /// A command on its way.
 struct Route {
     group: Arc<Group>,
@@ -121,15 +131,15 @@ impl Group {
     }
 
     /// Ends once this replica has applied everything that was answered anywhere before the call.
-    pub(crate) async fn confirm_read(&self) -> Result<(), ReadError> {
+    pub(crate) async fn confirm_read(self: &Arc<Self>) -> Result<(), ReadError> {
         // Nobody but this node can have answered anything, and it answers only what it has applied.
         if self.role.rules_alone() {
             return Ok(());
         }
         let give_up_ms = self.clock.monotonic_ms().saturating_add(PATIENCE_MS);
         loop {
-            let leader = self.role.leader();
-            let error = match self.read_index(leader).await {
+            let (leader, index) = self.read_index().await;
+            let error = match index {
                 Ok(None) => return Ok(()),
                 Ok(Some(index)) => {
                     let rest = Duration::from_millis(give_up_ms.saturating_sub(self.clock.monotonic_ms()));
@@ -145,7 +155,41 @@ impl Group {
         }
     }
 
-    async fn read_index(&self, leader: Leader) -> Result<Option<u64>, ReadError> {
+    /// The answer of a round of asking that begins after this call. Callers who come while a round is under way
+    /// share the next: a quorum is asked once for all of them.
+    async fn read_index(self: &Arc<Self>) -> Round {
+        let (sender, answer) = oneshot::channel();
+        let is_first = {
+            let mut rounds = self.read_rounds.lock();
+            rounds.waiting.push(sender);
+            !std::mem::replace(&mut rounds.is_running, true)
+        };
+        if is_first {
+            let group = Arc::clone(self);
+            drop(self.tasks.spawn(Box::pin(async move { group.run_read_rounds().await })));
+        }
+        answer.await.unwrap_or((Leader::Unknown, Err(ReadError::Stopped)))
+    }
+
+    async fn run_read_rounds(&self) {
+        loop {
+            let waiting = {
+                let mut rounds = self.read_rounds.lock();
+                if rounds.waiting.is_empty() {
+                    rounds.is_running = false;
+                    return;
+                }
+                std::mem::take(&mut rounds.waiting)
+            };
+            let leader = self.role.leader();
+            let answer = self.ask_read_index(leader).await;
+            for sender in waiting {
+                let _gone = sender.send((leader, answer.clone()));
+            }
+        }
+    }
+
+    async fn ask_read_index(&self, leader: Leader) -> Result<Option<u64>, ReadError> {
         match leader {
             Leader::Here => self.consensus.read_index().await,
             Leader::There(node) => {
@@ -229,9 +273,7 @@ impl Route {
         match outcome {
             // A full disk makes its node hand leadership over, if it can.
             Err(error @ (ProposeError::NotLeader { .. } | ProposeError::Unavailable(_))) => Tried::Again(error),
-            Err(error @ ProposeError::OutcomeUnknown { .. })
-                if self.is_repeatable || bugs::is_on(Bug::UnsafeRetry) =>
-            {
+            Err(error @ ProposeError::OutcomeUnknown { .. }) if self.is_repeatable || bugs::is_on(Bug::UnsafeRetry) => {
                 Tried::Again(error)
             }
             outcome => Tried::Outcome(outcome),

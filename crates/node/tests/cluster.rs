@@ -23,9 +23,12 @@ use willow_storage::vfs::{CrashMode, FaultVfs};
 
 const MINUTE_MS: u64 = 60_000;
 
-/// Where each address leads, and whether anybody is there.
+/// Who is at an address, and whether it can be reached.
+type End = (Reception, watch::Sender<bool>);
+
+/// Where each address leads.
 #[derive(Clone, Debug, Default)]
-struct Wires(Arc<Mutex<HashMap<String, (Reception, watch::Sender<bool>)>>>);
+struct Wires(Arc<Mutex<HashMap<String, End>>>);
 
 impl Wires {
     fn connect(&self, addr: &str) -> Reception {
