@@ -35,13 +35,13 @@ pub enum Bug {
     WaiterNotRestored,
     /// Disk: acknowledged before it is synced.
     AckBeforeSync,
-    /// Disk: the vote is not synced before it is given.
-    VoteNotSynced,
-    /// Disk: a torn last record is taken for good.
-    TornTailAccepted,
+    /// Disk: the vote is given, and not kept.
+    VoteNotSaved,
+    /// Election: a leader that restarts goes on in its term, whatever it lost of it.
+    LeaderResumesTerm,
     /// Reads: a leader answers without asking whether it still leads.
     ReadWithoutQuorum,
-    /// Time: a new leader goes on at its own wall clock, wherever the log's time was.
+    /// Time: the log follows the leader's wall clock, wherever its time was.
     LeaseShortenedOnFailover,
     /// Routing: a call that may have been done is made again at the next leader, without a request id.
     UnsafeRetry,
@@ -64,8 +64,8 @@ impl Bug {
         Self::SnapshotSeesChanges,
         Self::WaiterNotRestored,
         Self::AckBeforeSync,
-        Self::VoteNotSynced,
-        Self::TornTailAccepted,
+        Self::VoteNotSaved,
+        Self::LeaderResumesTerm,
         Self::ReadWithoutQuorum,
         Self::LeaseShortenedOnFailover,
         Self::UnsafeRetry,

@@ -22,6 +22,9 @@ struct Arguments {
     /// With this known bug switched on
     #[arg(long)]
     bug: Option<String>,
+    /// Find every known bug, and print the table of docs/reliability.md
+    #[arg(long)]
+    bugs: bool,
     /// Say what goes wrong while it does, and keep the history of what fails in this file
     #[arg(long)]
     trace: Option<std::path::PathBuf>,
@@ -48,6 +51,9 @@ fn main() -> ExitCode {
         Some(seed) => (seed, 1),
         None => (arguments.from, arguments.seeds),
     };
+    if arguments.bugs {
+        return if find_bugs(&options, arguments.seeds) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     bugs::switch(bug);
     if !is_repeatable(from, &options) {
         return ExitCode::FAILURE;
@@ -64,6 +70,46 @@ fn is_repeatable(seed: u64, options: &Options) -> bool {
         eprintln!("seed {seed} gave two different runs: {:016x} and {:016x}", first.trace, again.trace);
     }
     first.trace == again.trace
+}
+
+/// Switches one bug on after the other, and runs seeds until one fails. True if all were found.
+fn find_bugs(options: &Options, seeds: u64) -> bool {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let found = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(bug) = Bug::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let row = find_bug(*bug, options, seeds);
+                    eprintln!("{bug:?}: {row:?}");
+                    if let Ok(mut found) = found.lock() {
+                        found.push((*bug, row));
+                    }
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner().unwrap_or_default();
+    found.sort_by_key(|(bug, _)| *bug);
+    for (bug, row) in &found {
+        let (seed, checkers) = row.clone().unwrap_or_else(|| ("none".to_owned(), "not found".to_owned()));
+        let row = format!("| `{bug:?}` | {seed} | {checkers} |\n");
+        let _unread = std::io::Write::write_all(&mut std::io::stdout(), row.as_bytes());
+    }
+    found.iter().all(|(_, row)| row.is_some())
+}
+
+/// The first seed that fails with a bug, and the checkers that found it.
+fn find_bug(bug: Bug, options: &Options, seeds: u64) -> Option<(String, String)> {
+    bugs::switch(Some(bug));
+    let report = (0..seeds).map(|seed| run(seed, options)).find(|report| !report.is_good());
+    bugs::switch(None);
+    let Report { seed, violations, .. } = report?;
+    let mut checkers: Vec<&str> = violations.iter().map(|violation| violation.checker).collect();
+    checkers.sort_unstable();
+    checkers.dedup();
+    Some((seed.to_string(), if checkers.is_empty() { "void".to_owned() } else { checkers.join(", ") }))
 }
 
 /// Runs the seeds; returns how many failed.

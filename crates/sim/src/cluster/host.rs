@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use willow_model::bugs::{self, Bug};
 use willow_node::{Config, Node, Peering, RuntimeKind, Start};
 use willow_storage::log;
 use willow_storage::snapshot::SnapshotOptions;
 use willow_storage::vfs::{CrashMode, FaultVfs, Vfs};
 
 use super::clock::{SimClock, SimEntropy};
+use super::lazy::LazyVfs;
 use super::life::Life;
 use super::net::Net;
 use crate::faults::Crash;
@@ -151,7 +153,11 @@ impl Host {
         config.runtime = RuntimeKind::Simulated;
         config.clock = Arc::new(SimClock { skew_ms: Arc::clone(&inner.skew_ms), born_us: time::now_us() });
         config.entropy = Arc::clone(&inner.entropy) as _;
-        config.vfs = Arc::new(inner.disk.clone()) as Arc<dyn Vfs>;
+        config.vfs = if bugs::is_on(Bug::AckBeforeSync) {
+            Arc::new(LazyVfs(inner.disk.clone())) as Arc<dyn Vfs>
+        } else {
+            Arc::new(inner.disk.clone())
+        };
         config.log = log::Options { retry_interval: Duration::ZERO, ..log::Options::small_inline() };
         config.snapshots = SnapshotOptions { keep: 2, min_free_bytes: 0 };
         config.snapshot_commands = inner.snapshot_commands;

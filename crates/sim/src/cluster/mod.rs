@@ -12,6 +12,7 @@ mod clock;
 mod endpoint;
 mod finish;
 mod host;
+mod lazy;
 mod life;
 mod nemesis;
 mod net;
