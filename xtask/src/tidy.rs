@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("willow-node", &["willow-core", "willow-model", "willow-storage"]),
     ("willow-peer", &["willow-node"]),
     ("willow-api", &["willow-model", "willow-query"]),
-    ("willow-server", &["willow-api", "willow-core", "willow-model", "willow-node", "willow-query"]),
+    ("willow-server", &["willow-api", "willow-core", "willow-model", "willow-node", "willow-peer", "willow-query"]),
     ("willow-client", &["willow-api", "willow-model", "willow-query"]),
     ("willow", &["willow-api", "willow-client", "willow-model", "willow-peer", "willow-query", "willow-server"]),
     ("willow-harness", &[]),

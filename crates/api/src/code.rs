@@ -120,6 +120,13 @@ error_codes! {
     PauseNotFound "PAUSE_NOT_FOUND" 404 false "There is no such pause";
     TooManyPauses "TOO_MANY_PAUSES" 409 false "The queue has as many pauses as it may";
     TooMuchMetadata "TOO_MUCH_METADATA" 409 false "The channel has as much metadata as it may";
+    // The cluster.
+    NodeNotFound "NODE_NOT_FOUND" 404 false "There is no such node";
+    GroupNotFound "GROUP_NOT_FOUND" 404 false "There is no such group";
+    LastNode "LAST_NODE" 409 false "The last node cannot be removed";
+    CannotLead "CANNOT_LEAD" 409 false "The node cannot lead";
+    ChangePending "CHANGE_PENDING" 503 true "The change has not come to pass yet";
+    NodeRemoved "NODE_REMOVED" 503 false "The node was removed from the cluster";
     // The service.
     TooManyWaiters "TOO_MANY_WAITERS" 429 true "Too many calls are waiting";
     Overloaded "OVERLOADED" 503 true "The server is overloaded";
@@ -128,6 +135,7 @@ error_codes! {
     StorageFailed "STORAGE_FAILED" 503 true "The log cannot be written";
     NotLeader "NOT_LEADER" 503 true "Another node leads";
     NoQuorum "NO_QUORUM" 503 true "No quorum could be reached";
+    NoLeader "NO_LEADER" 503 true "No leader is known";
     OutcomeUnknown "OUTCOME_UNKNOWN" 503 true "It is not known whether it was done";
     Internal "INTERNAL" 500 false "Something is wrong in Willow itself";
 }

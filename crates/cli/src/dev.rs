@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
                 Err(error) => eprintln!("the sample data is not complete: {error:#}"),
             }
         });
-        server.run(shutdown).await;
+        server.run(shutdown).await?;
         filled.abort();
         match temporary {
             Some(folder) => {

@@ -7,14 +7,14 @@ use std::{
 
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
-use willow_server::{Config, Server};
+use willow_server::{Config, RunError, Server};
 
 /// Runs until [`Embedded::stop`].
 pub(crate) struct Embedded {
     url: String,
     data: TempDir,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<()>,
+    running: JoinHandle<Result<(), RunError>>,
 }
 
 impl Embedded {
@@ -44,7 +44,7 @@ impl Embedded {
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         // An error means that it has ended already.
         let _ended = self.stop.send(());
-        self.running.await?;
+        self.running.await??;
         Ok(self.data.close()?)
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::HumanBytes;
 use serde::Serialize;
 use serde_json::Value;
 use willow_model::KeyValues;
@@ -56,7 +57,6 @@ pub(crate) const DELIVERIES: Columns = &["item", "lease_token", "key_values", "a
 pub(crate) const GRANTS: Columns = &["lock", "token", "mode", "depth"];
 pub(crate) const REASONS: Columns =
     &["reason", "due_in_ms", "denied_by.0.rule_name", "denied_by.0.bucket", "items", "waiting"];
-pub(crate) const NODES: Columns = &["id", "role", "health", "reason"];
 pub(crate) const RULE_REASONS: Columns = &[
     "name",
     "key_values",
@@ -98,6 +98,13 @@ impl Output {
             Format::Table => print(&fields(&json)),
         }
         Ok(())
+    }
+
+    /// A line of a table, between two lists.
+    pub(crate) fn line(&self, text: &str) {
+        if self.format == Format::Table {
+            print(text);
+        }
     }
 
     /// A list.
@@ -206,10 +213,10 @@ fn trimmed(table: &Table) -> String {
     table.lines().map(trim).collect::<Vec<_>>().join("\n")
 }
 
-/// `counts.in_flight` is `in_flight`, `holders.0.owner` is `owner`, `age_ms` is `age`.
+/// `counts.in_flight` is `in_flight`, `holders.0.owner` is `owner`, `age_ms` is `age`, `free_bytes` is `free`.
 fn heading(path: &str) -> String {
     let name = path.rsplit('.').next().unwrap_or(path);
-    name.strip_suffix("_ms").unwrap_or(name).to_owned()
+    name.strip_suffix("_ms").or_else(|| name.strip_suffix("_bytes")).unwrap_or(name).to_owned()
 }
 
 fn at<'a>(row: &'a Value, path: &str) -> Option<&'a Value> {
@@ -226,6 +233,9 @@ fn cell(path: &str, value: Option<&Value>) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) if name.ends_with("_ms") => {
             number.as_u64().map_or_else(|| number.to_string(), human_ms)
+        }
+        Some(Value::Number(number)) if name.ends_with("_bytes") => {
+            number.as_u64().map_or_else(|| number.to_string(), |bytes| HumanBytes(bytes).to_string())
         }
         Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
         Some(Value::Array(items)) => items.iter().map(compact).collect::<Vec<_>>().join("\n"),

@@ -8,6 +8,7 @@ use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
+use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use willow_server::Config;
 
@@ -26,18 +27,66 @@ pub(crate) struct Arguments {
     /// A TOML file of settings
     #[arg(long, env = "WILLOW_SERVER_CONFIG")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    peers: Peers,
     /// Form of the log lines on stderr
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "WILLOW_SERVER_LOG_FORMAT")]
     log_format: LogFormat,
 }
 
+/// Heading in the help of what makes a node one of several.
+const PEERS: &str = "Options of a node among others";
+
+#[derive(clap::Args, Serialize)]
+struct Peers {
+    /// Where to listen for the other nodes; without, the server is a cluster of its own
+    #[arg(long, help_heading = PEERS, env = "WILLOW_SERVER_PEER_LISTEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_listen: Option<SocketAddr>,
+    /// Where the others reach this node, host:port [default: --peer-listen]
+    #[arg(long, help_heading = PEERS, value_name = "HOST:PORT", env = "WILLOW_SERVER_PEER_ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_addr: Option<String>,
+    /// Where clients reach this node [default: http:// and --listen]
+    #[arg(long, help_heading = PEERS, value_name = "URL", env = "WILLOW_SERVER_CLIENT_URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_url: Option<String>,
+    /// With an empty data directory: found the cluster, unless one of --join knows of one
+    #[arg(long, help_heading = PEERS)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    bootstrap: bool,
+    /// With an empty data directory: join the cluster that one of these nodes belongs to
+    #[arg(long, help_heading = PEERS, value_name = "HOST:PORT", value_delimiter = ',', env = "WILLOW_SERVER_JOIN")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    join: Vec<String>,
+    /// Folder of ca.pem, node.pem and node.key; `willow cluster certs` makes them
+    #[arg(long, help_heading = PEERS, value_name = "DIR", env = "WILLOW_SERVER_PEER_CERTS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_certs: Option<PathBuf>,
+    /// No certificates: to try things out, on loopback addresses only
+    #[arg(long, help_heading = PEERS)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    peer_insecure: bool,
+}
+
+/// How to start three nodes, for `--help`.
+const THREE_NODES: &str = "Three nodes on this machine, in three shells:
+  willow server --data-dir n1 --listen 127.0.0.1:7070 --peer-listen 127.0.0.1:7171 --peer-insecure --bootstrap
+  willow server --data-dir n2 --listen 127.0.0.1:7080 --peer-listen 127.0.0.1:7181 --peer-insecure --join 127.0.0.1:7171
+  willow server --data-dir n3 --listen 127.0.0.1:7090 --peer-listen 127.0.0.1:7191 --peer-insecure --join 127.0.0.1:7171
+
+On machines of their own, give each a certificate (willow cluster certs) and --peer-certs instead of --peer-insecure,
+and name the other two in --join: the first then joins them, should it ever start on an empty disk again, instead of
+founding a second cluster. --bootstrap and --join are not looked at where the data directory holds a member's data.
+";
+
 /// All settings with their defaults, for `--help`.
 fn settings() -> String {
-    let mut text =
-        "Settings, as environment variables. The TOML file of --config names them in small letters, without\n\
+    let mut text = THREE_NODES.to_owned();
+    text +=
+        "\nSettings, as environment variables. The TOML file of --config names them in small letters, without\n\
                     WILLOW_SERVER_. A flag goes before the environment, that before the file. docs/cli.md explains\n\
-                    each.\n\n"
-            .to_owned();
+                    each.\n\n";
     for (name, default) in defaults() {
         text += &format!("  {PREFIX}{:<27} [default: {default}]\n", name.to_uppercase());
     }
@@ -47,7 +96,12 @@ fn settings() -> String {
 /// The settings by name, as text.
 fn defaults() -> Vec<(String, String)> {
     let json = serde_json::to_value(Config::default()).unwrap_or_default();
-    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::Null => "none".to_owned(),
+        serde_json::Value::Array(items) if items.is_empty() => "none".to_owned(),
+        serde_json::Value::String(text) => text.clone(),
+        value => value.to_string(),
+    };
     json.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect()
 }
 
@@ -96,6 +150,8 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
     if let Some(listen) = &arguments.listen {
         figment = figment.merge(Serialized::default("listen", listen));
     }
+    // Only what was given is in it.
+    figment = figment.merge(Serialized::defaults(&arguments.peers));
     figment.extract().context("the server's settings")
 }
 

@@ -3,7 +3,7 @@
 use http::Method;
 use serde::{Serialize, de::DeserializeOwned};
 use willow_api::{
-    Id, Page, Revision, channel, cluster, item, keys::SessionId, limiter, lock, page::Query, path::segment, queue,
+    Id, Page, Revision, channel, item, keys::SessionId, limiter, lock, page::Query, path::segment, queue,
 };
 
 use crate::{Client, Error, Pages, transport::Call};
@@ -92,14 +92,6 @@ impl Client {
     #[must_use]
     pub fn queue(&self, queue: &str) -> QueueHandle {
         QueueHandle { client: self.clone(), queue: segment(queue) }
-    }
-
-    /// The cluster's nodes.
-    ///
-    /// # Errors
-    /// As [`Error`] says.
-    pub async fn cluster(&self) -> Result<cluster::Cluster, Error> {
-        self.read(Call::new(Method::GET, "/v1/cluster".into())).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, Error> {

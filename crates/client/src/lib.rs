@@ -29,6 +29,7 @@
 #![warn(missing_docs)]
 
 mod calls;
+mod cluster;
 mod connection;
 mod error;
 mod guard;

@@ -5,8 +5,14 @@
 //!                    ▲                                                  │                 SIGTERM, then SIGKILL;
 //!                    └──────────── restart: the same arguments ◄── kill ┘                 the folder goes too
 //! ```
-//! It knows any server that listens on TCP, so that peers of a benchmark run as Willow does.
+//! It knows any server that listens on TCP, so that peers of a benchmark run as Willow does. A [`Cluster`] is
+//! several Willow nodes on loopback.
 #![warn(missing_docs)]
+
+mod cluster;
+mod http;
+
+pub use cluster::{Cluster, ClusterOptions, NodeState};
 
 use std::{
     fs::{File, OpenOptions},
@@ -114,6 +120,12 @@ impl Server {
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
+    /// What it printed so far, all its lives together.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
     /// SIGKILL, at whatever it is doing.
     ///
     /// # Errors
@@ -180,6 +192,8 @@ impl Server {
             let _ended = kill_process(pid, Signal::TERM);
         }
         let deadline = Instant::now() + STOP;
+        // One that was stopped would not hear of it.
+        let _gone = self.resume();
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }

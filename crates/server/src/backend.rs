@@ -4,7 +4,10 @@ use std::{future::Future, pin::Pin};
 
 use willow_api::Consistency;
 use willow_core::{Command, Machine, RequestId};
-use willow_node::{Health, Node, ProposeError, Proposed, ReadError, Stats};
+use willow_node::{
+    ClusterError, ClusterStatus, GroupId, Health, Node, NodeId, NodeState, NodeStatus, ProposeError, Proposed, ReadError,
+    Stats,
+};
 
 /// A boxed future, for a trait that is used as an object.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -29,6 +32,15 @@ pub(crate) trait Backend: std::fmt::Debug + Send + Sync + 'static {
 
     /// See [`Node::stats`].
     fn stats(&self) -> Stats;
+
+    /// See [`Node::status`]. The node that answers is always in it.
+    fn status(&self) -> BoxFuture<'_, ClusterStatus>;
+
+    /// See [`Node::remove_node`].
+    fn remove_node(&self, node: NodeId) -> BoxFuture<'_, Result<(), ClusterError>>;
+
+    /// See [`Node::transfer_leader`].
+    fn transfer_leader(&self, group: GroupId, to: NodeId) -> BoxFuture<'_, Result<(), ClusterError>>;
 
     /// See [`Node::shutdown`].
     fn shutdown(&self) -> BoxFuture<'_, ()>;
@@ -63,6 +75,27 @@ impl Backend for Node {
 
     fn stats(&self) -> Stats {
         Self::stats(self)
+    }
+
+    fn status(&self) -> BoxFuture<'_, ClusterStatus> {
+        Box::pin(async move {
+            let mut status = Self::status(self).await;
+            if !status.nodes.iter().any(|node| node.id == status.answered_by) {
+                // Its catalogue does not know it yet, or has been told to forget it.
+                let (peer_addr, client_url) = (String::new(), String::new());
+                let (id, report) = (status.answered_by, Ok(self.report()));
+                status.nodes.push(NodeStatus { id, peer_addr, client_url, state: NodeState::Active, report });
+            }
+            status
+        })
+    }
+
+    fn remove_node(&self, node: NodeId) -> BoxFuture<'_, Result<(), ClusterError>> {
+        Box::pin(Self::remove_node(self, node))
+    }
+
+    fn transfer_leader(&self, group: GroupId, to: NodeId) -> BoxFuture<'_, Result<(), ClusterError>> {
+        Box::pin(Self::transfer_leader(self, group, to))
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How the server runs. Every setting has a default; durations are in ms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,37 @@ pub struct Config {
     pub max_bodies_bytes: usize,
     /// At shutdown, how long to let running requests end.
     pub shutdown_grace_ms: u64,
+    /// Where to listen for the other nodes of the cluster. Without, the node is a cluster of its own.
+    pub peer_listen: Option<SocketAddr>,
+    /// Where the others reach it, `host:port`: `peer_listen`, unless that is every address.
+    pub peer_addr: Option<String>,
+    /// Where clients reach this node, an `http` URL: that of `listen`, unless that is every address.
+    pub client_url: Option<String>,
+    /// On an empty data directory: found a cluster, unless one of `join` knows of one.
+    pub bootstrap: bool,
+    /// Peer addresses of the other nodes. On an empty data directory: join the cluster that one of them knows.
+    #[serde(deserialize_with = "list")]
+    pub join: Vec<String>,
+    /// Folder of `ca.pem`, `node.pem` and `node.key`, by which nodes know each other.
+    pub peer_certs: Option<PathBuf>,
+    /// Nodes talk in the clear, and to anybody who asks. On loopback addresses only.
+    pub peer_insecure: bool,
+}
+
+/// A list, or as in an environment variable, text with commas.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        List(Vec<String>),
+    }
+    let items = match Form::deserialize(deserializer)? {
+        Form::Text(text) => text.split(',').map(str::to_owned).collect(),
+        Form::List(items) => items,
+    };
+    let trimmed = items.iter().map(|item| item.trim());
+    Ok(trimmed.filter(|item| !item.is_empty()).map(str::to_owned).collect())
 }
 
 /// Bytes of the body of one enqueue: an item's 1 MiB in base64, and its options.
@@ -63,6 +94,13 @@ impl Default for Config {
             max_body_bytes: 1024 * 1024,
             max_bodies_bytes: 256 * 1024 * 1024,
             shutdown_grace_ms: 10_000,
+            peer_listen: None,
+            peer_addr: None,
+            client_url: None,
+            bootstrap: false,
+            join: Vec::new(),
+            peer_certs: None,
+            peer_insecure: false,
         }
     }
 }
@@ -102,8 +140,58 @@ impl Config {
         if self.max_bodies_bytes < BATCH_BYTES {
             return Err(ConfigError { name: "max_bodies_bytes", reason: "it must be at least 16 MiB, one batch" });
         }
-        Ok(())
+        self.validate_peering()
     }
+
+    fn validate_peering(&self) -> Result<(), ConfigError> {
+        let refuse = |name, reason| Err(ConfigError { name, reason });
+        let Some(listen) = self.peer_listen else {
+            let set = [
+                ("peer_addr", self.peer_addr.is_some()),
+                ("client_url", self.client_url.is_some()),
+                ("bootstrap", self.bootstrap),
+                ("join", !self.join.is_empty()),
+                ("peer_certs", self.peer_certs.is_some()),
+                ("peer_insecure", self.peer_insecure),
+            ];
+            return match set.into_iter().find(|(_, is_set)| *is_set) {
+                Some((name, _)) => refuse(name, "it is for nodes of a cluster: set peer_listen, too"),
+                None => Ok(()),
+            };
+        };
+        match (&self.peer_certs, self.peer_insecure) {
+            (None, false) => {
+                return refuse(
+                    "peer_certs",
+                    "nodes need certificates: make them with `willow cluster certs`, or set peer_insecure on loopback",
+                );
+            }
+            (Some(_), true) => return refuse("peer_insecure", "it does not go with peer_certs"),
+            (None, true) if !listen.ip().is_loopback() => {
+                return refuse("peer_insecure", "it is for loopback addresses only, and peer_listen is none");
+            }
+            _ => {}
+        }
+        if self.peer_addr.is_none() && listen.ip().is_unspecified() {
+            return refuse("peer_addr", "peer_listen is every address: say at which one the other nodes reach this one");
+        }
+        if self.peer_addr.iter().chain(&self.join).any(|addr| !is_host_and_port(addr)) {
+            let name = if self.peer_addr.as_deref().is_some_and(is_host_and_port) { "join" } else { "peer_addr" };
+            let name = if self.peer_addr.is_none() { "join" } else { name };
+            return refuse(name, "write it as host:port");
+        }
+        match &self.client_url {
+            None if self.listen.ip().is_unspecified() => {
+                refuse("client_url", "listen is every address: say at which one clients reach this node")
+            }
+            Some(url) if !url.starts_with("http://") => refuse("client_url", "write it as http://host:port"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_host_and_port(addr: &str) -> bool {
+    addr.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// A setting is out of range.

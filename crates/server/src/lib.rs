@@ -19,6 +19,7 @@ mod extract;
 mod metrics;
 mod openapi;
 mod pages;
+mod peering;
 mod refusal;
 mod reply;
 mod router;
@@ -29,4 +30,5 @@ mod serve;
 mod tests;
 
 pub use config::{Config, ConfigError};
+pub use peering::PeeringError;
 pub use serve::{RunError, Server, run};

@@ -1,8 +1,8 @@
 //! From what the core and the node refuse to problems: each variant maps to one code.
 
 use willow_api::{ErrorCode, Problem};
-use willow_core::{Refusal, cursor, limiter, locker, queue};
-use willow_node::{ProposeError, ReadError, Unavailable};
+use willow_core::{Refusal, catalogue, cursor, limiter, locker, queue};
+use willow_node::{ClusterError, ProposeError, ReadError, Unavailable};
 
 use crate::{convert, reply::Failure};
 
@@ -41,7 +41,24 @@ fn unavailable(why: &Unavailable, detail: String) -> Problem {
             Problem::new(ErrorCode::DiskFull, detail).with(|facts| facts.retry_after_ms = Some(5000))
         }
         Unavailable::Storage(_) | Unavailable::Stopped(_) => Problem::new(ErrorCode::StorageFailed, detail),
+        Unavailable::NoLeader => {
+            Problem::new(ErrorCode::NoLeader, detail).with(|facts| facts.retry_after_ms = Some(500))
+        }
+        Unavailable::Removed => Problem::new(ErrorCode::NodeRemoved, detail),
     }
+}
+
+/// Why the cluster was not changed.
+pub(crate) fn cluster_error(error: ClusterError) -> Failure {
+    let detail = error.to_string();
+    let problem = match error {
+        ClusterError::NoSuchNode(_) => Problem::new(ErrorCode::NodeNotFound, detail),
+        ClusterError::CannotLead(_) => Problem::new(ErrorCode::CannotLead, detail),
+        ClusterError::LastNode(_) => Problem::new(ErrorCode::LastNode, detail),
+        ClusterError::Propose(error) => propose_error(error, true),
+        ClusterError::Slow(_) => Problem::new(ErrorCode::ChangePending, detail),
+    };
+    problem.into()
 }
 
 /// Why a read was not served.
@@ -169,8 +186,16 @@ fn cursor(error: cursor::Error, detail: String) -> Problem {
     }
 }
 
-fn catalogue(_error: &willow_core::catalogue::Error, detail: String) -> Problem {
-    Problem::new(ErrorCode::Internal, detail)
+fn catalogue(error: &catalogue::Error, detail: String) -> Problem {
+    use catalogue::Error as E;
+    let code = match error {
+        E::NoSuchNode { .. } => ErrorCode::NodeNotFound,
+        E::Removed { .. } => ErrorCode::NodeRemoved,
+        E::LastNode { .. } => ErrorCode::LastNode,
+        // Answers to what nodes ask of each other, never a client.
+        E::NotLeaving { .. } | E::NoFounder | E::TooLong | E::TooMany => ErrorCode::Internal,
+    };
+    Problem::new(code, detail)
 }
 
 /// What is wrong with key values, at the field that has them.

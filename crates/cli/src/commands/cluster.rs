@@ -1,21 +1,44 @@
 //! `willow cluster`.
 
 use clap::Subcommand;
-use willow_client::Client;
+use serde::Serialize;
+use willow_client::{
+    Client,
+    api::cluster::{Cluster, HealthState, Node, NodeState, Role},
+};
 
 use crate::{
     commands::certs,
     failure::Failure,
-    output::{Format, NODES, Output},
+    output::{Columns, Format, Output},
 };
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// The nodes and how they are
+    /// The nodes and how they are, and who leads the groups
     Status,
+    /// Let a node go, also one that is down for good
+    Remove {
+        /// Its id, as in `willow cluster status`
+        node: u64,
+    },
+    /// Make a node lead
+    TransferLeader {
+        /// Its id, as in `willow cluster status`
+        node: u64,
+        /// The group: 0 is the catalogue, 1 the data
+        #[arg(long, default_value_t = 1)]
+        group: u32,
+    },
     /// Make a node's certificate, and the cluster's CA when there is none
     Certs(certs::Arguments),
 }
+
+const NODES: Columns = &[
+    "id", "state", "health", "catalogue", "data", "term", "lag", "log_bytes", "snapshot_bytes", "free_bytes", "version",
+    "client", "peers", "why",
+];
+const GROUPS: Columns = &["group", "name", "leader", "term", "committed"];
 
 pub(crate) async fn run(client: &Client, verb: Verb, output: &Output) -> Result<(), Failure> {
     match verb {
@@ -25,9 +48,88 @@ pub(crate) async fn run(client: &Client, verb: Verb, output: &Output) -> Result<
             if output.format() == Format::Json {
                 return output.one(&cluster);
             }
-            output.list(&cluster.nodes, NODES)?;
-            eprintln!("cluster {}, version {}, revision {}", cluster.id, cluster.version, cluster.revision);
+            output.list(&nodes(&cluster), NODES)?;
+            output.line("");
+            output.list(&groups(&cluster), GROUPS)?;
+            let Cluster { id, answered_by, revision, waiting, .. } = &cluster;
+            eprintln!("cluster {id}, answered by node {answered_by}: revision {revision}, {waiting} waiting");
             Ok(())
         }
+        Verb::Remove { node } => {
+            let reply = client.remove_node(node).await?;
+            output.one(&reply)?;
+            eprintln!("gone when `willow cluster status` does not show it any more");
+            Ok(())
+        }
+        Verb::TransferLeader { node, group } => output.one(&client.transfer_leader(group, node).await?),
     }
+}
+
+/// A node, as a line of the table.
+#[derive(Serialize)]
+struct NodeLine<'a> {
+    id: u64,
+    state: NodeState,
+    health: HealthState,
+    catalogue: Option<Role>,
+    data: Option<Role>,
+    term: Option<u64>,
+    lag: Option<u64>,
+    log_bytes: Option<u64>,
+    snapshot_bytes: Option<u64>,
+    free_bytes: Option<u64>,
+    version: Option<&'a str>,
+    client: Option<&'a str>,
+    peers: Option<&'a str>,
+    why: Option<&'a str>,
+}
+
+fn nodes(cluster: &Cluster) -> Vec<NodeLine<'_>> {
+    cluster.nodes.iter().map(line).collect()
+}
+
+fn line(node: &Node) -> NodeLine<'_> {
+    let part = |group: u32| node.groups.iter().find(|part| part.group == group);
+    let data = part(1);
+    NodeLine {
+        id: node.id,
+        state: node.state,
+        health: node.health,
+        catalogue: part(0).map(|part| part.role),
+        data: data.map(|part| part.role),
+        term: data.map(|part| part.term),
+        lag: data.map(|part| part.lag),
+        log_bytes: node.disk.map(|disk| disk.log_bytes),
+        snapshot_bytes: node.disk.map(|disk| disk.snapshot_bytes),
+        free_bytes: node.disk.and_then(|disk| disk.free_bytes),
+        version: node.version.as_deref(),
+        client: node.client_url.as_deref(),
+        peers: node.peer_addr.as_deref(),
+        why: node.reason.as_deref(),
+    }
+}
+
+/// A group, as a line of the table.
+#[derive(Serialize)]
+struct GroupLine<'a> {
+    group: u32,
+    name: &'a str,
+    leader: String,
+    term: u64,
+    committed: u64,
+}
+
+fn groups(cluster: &Cluster) -> Vec<GroupLine<'_>> {
+    let line = |group: &'_ willow_client::api::cluster::Group| group.leader.map_or("none".to_owned(), |node| node.to_string());
+    cluster
+        .groups
+        .iter()
+        .map(|group| GroupLine {
+            group: group.id,
+            name: &group.name,
+            leader: line(group),
+            term: group.term,
+            committed: group.committed_index,
+        })
+        .collect()
 }

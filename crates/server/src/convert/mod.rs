@@ -1,5 +1,6 @@
 //! From wire types to the log's types and back.
 
+pub(crate) mod cluster;
 pub(crate) mod item;
 pub(crate) mod limiter;
 pub(crate) mod lock;

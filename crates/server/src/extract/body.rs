@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
-use willow_api::{ErrorCode, Problem, channel, item, limiter, lock, page, queue};
+use willow_api::{ErrorCode, Problem, channel, cluster, item, limiter, lock, page, queue};
 use willow_core::RequestId;
 
 use super::{json, params};
@@ -72,6 +72,7 @@ wire! {
     channel::PatchMetadataRequest;
 }
 
+impl Wire for cluster::TransferLeaderRequest {}
 impl Wire for lock::ValidateRequest {}
 impl Wire for limiter::ExplainRequest {}
 impl Wire for page::QueryInput {

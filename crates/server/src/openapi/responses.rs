@@ -25,7 +25,7 @@ fn common(call: &Call) -> Vec<ErrorCode> {
     }
     // A round-robin lookup moves its cursor, which is a write.
     if !call.is_read || call.is_query {
-        codes.extend([C::DiskFull, C::OutcomeUnknown]);
+        codes.extend([C::DiskFull, C::OutcomeUnknown, C::NoLeader, C::NodeRemoved]);
     }
     codes
 }

@@ -2,6 +2,7 @@
 //! converts back; what may go wrong is listed beside it, for the document.
 
 pub(crate) mod channels;
+pub(crate) mod cluster;
 pub(crate) mod counters;
 pub(crate) mod items;
 pub(crate) mod locks;
@@ -120,5 +121,11 @@ fn queues_and_items() -> Calls {
 }
 
 fn operations() -> Calls {
-    vec![routes!(operations::get_cluster), routes!(operations::livez), routes!(operations::readyz)]
+    vec![
+        routes!(cluster::get_cluster),
+        routes!(cluster::remove_node),
+        routes!(cluster::transfer_leader),
+        routes!(operations::livez),
+        routes!(operations::readyz),
+    ]
 }

@@ -17,11 +17,20 @@ mod connection;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use willow_node::{Node, StartError};
 
-use crate::{Config, ConfigError, app::App, backend::Backend, router};
+use crate::{
+    Config, ConfigError,
+    app::App,
+    backend::Backend,
+    peering::{Peers, PeeringError},
+    router,
+};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +41,9 @@ pub enum RunError {
     /// The node did not start.
     #[error("the node did not start")]
     Node(#[from] StartError),
+    /// The other nodes cannot be talked to.
+    #[error(transparent)]
+    Peering(#[from] PeeringError),
     /// The address cannot be listened on.
     #[error("cannot listen on {addr}{}", hint(.source))]
     Listen {
@@ -66,10 +78,14 @@ pub struct Server {
     app: Arc<App>,
     listener: TcpListener,
     addr: SocketAddr,
+    peers: Option<Peers>,
+    /// Ends when the node knows whether it can serve.
+    readiness: Option<JoinHandle<Result<(), StartError>>>,
 }
 
 impl Server {
-    /// Starts a node on the data directory, and listens.
+    /// Starts a node on the data directory, and listens. A node of a cluster listens as soon as it belongs to
+    /// one, which may take as long as the others take to start; `/readyz` tells when it serves.
     ///
     /// # Errors
     /// See [`RunError`].
@@ -78,8 +94,30 @@ impl Server {
         // The address first: who cannot have it leaves no data directory behind. It listens when the node is
         // ready to answer; until then connections are refused, not left waiting.
         let socket = bind(config.listen)?;
-        let node = Node::start(willow_node::Config::new(&config.data_dir)).await?;
-        Self::listen(config, socket, Arc::new(node))
+        let mut node_config = willow_node::Config::new(&config.data_dir);
+        let Some(peer_listen) = config.peer_listen else {
+            let node = Node::start(node_config).await?;
+            return Self::listen(config, socket, Arc::new(node));
+        };
+        let is_told = config.bootstrap || !config.join.is_empty();
+        if !is_told && !willow_node::is_member(node_config.vfs.as_ref(), &config.data_dir)? {
+            return Err(PeeringError::NoStart(config.data_dir).into());
+        }
+        let listen = socket.local_addr().map_err(|source| RunError::Listen { addr: config.listen, source })?;
+        let client_url = config.client_url.clone().unwrap_or_else(|| format!("http://{listen}"));
+        let (peers, peering) = Peers::listen(&config, peer_listen, client_url).await?;
+        node_config.peering = Some(peering);
+        let node = match Node::open(node_config).await {
+            Ok(node) => node,
+            Err(error) => {
+                peers.stop().await;
+                return Err(error.into());
+            }
+        };
+        let mut server = Self::listen(config, socket, Arc::new(node.clone()))?;
+        server.peers = Some(peers);
+        server.readiness = Some(tokio::spawn(async move { node.ready().await }));
+        Ok(server)
     }
 
     /// Listens in front of a node that runs already.
@@ -94,7 +132,7 @@ impl Server {
         let failed = |source| RunError::Listen { addr: config.listen, source };
         let listener = socket.listen(BACKLOG).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { app: Arc::new(App::new(config, backend)), listener, addr })
+        Ok(Self { app: Arc::new(App::new(config, backend)), listener, addr, peers: None, readiness: None })
     }
 
     /// Where it listens.
@@ -104,23 +142,44 @@ impl Server {
     }
 
     /// Serves until `shutdown` ends. Then long polls are answered with a retryable 503, running requests
-    /// get their grace, and the node stops.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { app, listener, addr } = self;
+    /// get their grace, the node hands over what it leads and stops, and its peers are hung up on.
+    ///
+    /// # Errors
+    /// When it turns out that the node cannot serve, ever.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        let Self { app, listener, addr, peers, readiness } = self;
         tracing::info!(%addr, data_dir = %app.config.data_dir.display(), "listening");
         let serving = Serving::new(&app);
-        tokio::select! {
-            () = serving.accept(listener) => {}
-            () = shutdown => {}
-        }
+        let ended = tokio::select! {
+            () = serving.accept(listener) => Ok(()),
+            () = shutdown => Ok(()),
+            error = failure(readiness) => Err(error),
+        };
         tracing::info!("shutting down");
         serving.drain().await;
         app.backend.shutdown().await;
+        if let Some(peers) = peers {
+            peers.stop().await;
+        }
         tracing::info!("stopped");
+        ended
     }
 }
 
-/// Starts a server, says where it listens, and serves until `shutdown` ends.
+/// Why a node does not become ready; never ends for one that does.
+async fn failure(readiness: Option<JoinHandle<Result<(), StartError>>>) -> RunError {
+    if let Some(readiness) = readiness {
+        match readiness.await {
+            Ok(Ok(())) => tracing::info!("ready"),
+            Ok(Err(error)) => return error.into(),
+            Err(error) => return StartError::Raft(error.to_string()).into(),
+        }
+    }
+    std::future::pending().await
+}
+
+/// Starts a server, says where it listens, and serves until `shutdown` ends; also while it still waits for its
+/// cluster.
 ///
 /// # Errors
 /// See [`RunError`].
@@ -129,10 +188,13 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     listening: impl FnOnce(SocketAddr),
 ) -> Result<(), RunError> {
-    let server = Server::start(config).await?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    let server = tokio::select! {
+        server = Server::start(config) => server?,
+        () = &mut shutdown => return Ok(()),
+    };
     listening(server.addr());
-    server.run(shutdown).await;
-    Ok(())
+    server.run(shutdown).await
 }
 
 /// What accepted connections share.

@@ -14,10 +14,12 @@ use serde_json::Value;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use willow_api::{Consistency, ErrorCode, Problem};
 use willow_core::{Command, RequestId};
-use willow_node::{Health, ManualClock, Node, ProposeError, Proposed, ReadError, Stats};
+use willow_node::{
+    ClusterError, ClusterStatus, GroupId, Health, ManualClock, Node, NodeId, ProposeError, Proposed, ReadError, Stats,
+};
 
 use crate::{
-    Config, Server,
+    Config, RunError, Server,
     backend::{Backend, BoxFuture, Reading},
 };
 
@@ -32,7 +34,7 @@ pub(super) struct Harness {
     pub(super) clock: Arc<ManualClock>,
     pub(super) faults: Arc<Faults>,
     stop: Option<oneshot::Sender<()>>,
-    task: Option<JoinHandle<()>>,
+    task: Option<JoinHandle<Result<(), RunError>>>,
     _dir: tempfile::TempDir,
 }
 
@@ -56,8 +58,8 @@ impl Harness {
         let mut node = willow_node::Config::new(dir.path());
         node.clock = Arc::<ManualClock>::clone(&clock);
         let node = Node::start(node).await.unwrap();
-        let faults =
-            Arc::new(Faults { node, propose: Mutex::default(), read: Mutex::default(), health: Mutex::default() });
+        let (propose, read, health, cluster) = Default::default();
+        let faults = Arc::new(Faults { node, propose, read, health, cluster });
         let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
         change(&mut config);
         let server = Server::with_backend(config, Arc::<Faults>::clone(&faults)).unwrap();
@@ -70,7 +72,7 @@ impl Harness {
     }
 
     /// Begins the shutdown, and hands out what ends with it.
-    pub(super) fn stop(&mut self) -> JoinHandle<()> {
+    pub(super) fn stop(&mut self) -> JoinHandle<Result<(), RunError>> {
         let _sent = self.stop.take().unwrap().send(());
         self.task.take().unwrap()
     }
@@ -185,6 +187,7 @@ pub(super) struct Faults {
     propose: Mutex<Option<ProposeError>>,
     read: Mutex<Option<ReadError>>,
     health: Mutex<Option<Health>>,
+    cluster: Mutex<Option<ClusterError>>,
 }
 
 impl Faults {
@@ -196,6 +199,15 @@ impl Faults {
     /// Makes the next read fail.
     pub(super) fn fail_read(&self, error: ReadError) {
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// Makes the next change of the cluster fail.
+    pub(super) fn fail_cluster(&self, error: ClusterError) {
+        *self.cluster.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn cluster_fault(&self) -> Option<ClusterError> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Makes the node say that it is in this state.
@@ -234,6 +246,32 @@ impl Backend for Faults {
 
     fn stats(&self) -> Stats {
         self.node.stats()
+    }
+
+    fn status(&self) -> BoxFuture<'_, ClusterStatus> {
+        Box::pin(async move {
+            let mut status = Backend::status(&self.node).await;
+            for node in &mut status.nodes {
+                if let Ok(report) = &mut node.report {
+                    report.health = self.health();
+                }
+            }
+            status
+        })
+    }
+
+    fn remove_node(&self, node: NodeId) -> BoxFuture<'_, Result<(), ClusterError>> {
+        match self.cluster_fault() {
+            Some(error) => Box::pin(std::future::ready(Err(error))),
+            None => Backend::remove_node(&self.node, node),
+        }
+    }
+
+    fn transfer_leader(&self, group: GroupId, to: NodeId) -> BoxFuture<'_, Result<(), ClusterError>> {
+        match self.cluster_fault() {
+            Some(error) => Box::pin(std::future::ready(Err(error))),
+            None => Backend::transfer_leader(&self.node, group, to),
+        }
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
