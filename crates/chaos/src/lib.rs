@@ -1,0 +1,194 @@
+//! Chaos: three real `willow server` processes under load, while they are killed, paused, cut off and replaced.
+//!
+//! ```text
+//!   scripts (locks, limits, queue, reads, floods) ─► Caller ─► willow-client ─► three processes
+//!                                                      │                          ▲       ▲
+//!                                                      ▼             kill, pause, │       │ TCP proxies: cut,
+//!                                              Recorder: history     wipe, restart└faults─┘ slow, one-way
+//!                                                      │
+//!      a round: load and faults ─► heal ─► what must be possible now ─► census ─► the checkers of willow-sim
+//! ```
+//! A run is rounds on one cluster. Every round has names of its own and ends quiet, so that the whole history of
+//! each is checked by every checker; nothing is sampled.
+#![warn(missing_docs)]
+
+mod caller;
+mod census;
+mod cluster;
+mod failover;
+mod faults;
+mod host;
+mod names;
+mod net;
+mod plot;
+mod recorder;
+mod report;
+mod round;
+mod scripts;
+mod wire;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use indicatif::ProgressBar;
+use tokio::task::JoinHandle;
+use willow_sim::{
+    check::{self, Violation},
+    history::History,
+};
+
+pub use failover::FailOver;
+pub use faults::{Fault, Kind};
+pub use host::host;
+pub use plot::draw;
+pub use recorder::Tally;
+pub use report::{Delay, Report};
+pub use scripts::Crowd;
+
+use cluster::Cluster;
+use faults::Done;
+use recorder::{Figures, Recorder};
+
+/// What a run is to be. It goes on, round by round, until all of its aims are reached.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Of the dice of clients and faults
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Seconds of load, at least
+    #[arg(long, default_value_t = 75)]
+    pub seconds: u64,
+    /// Faults, at least
+    #[arg(long, default_value_t = 0)]
+    pub faults: u64,
+    /// Locks granted, at least
+    #[arg(long, default_value_t = 0)]
+    pub acquisitions: u64,
+    /// Items taken in, at least
+    #[arg(long, default_value_t = 0)]
+    pub items: u64,
+    /// No round begins after so many seconds
+    #[arg(long, default_value_t = 3600)]
+    pub most_seconds: u64,
+    /// Seconds of faults in a round
+    #[arg(long, default_value_t = 40)]
+    pub round_seconds: u64,
+    /// The clients
+    #[command(flatten)]
+    pub crowd: Crowd,
+    /// Where histories go in which something is wrong
+    #[arg(long, default_value = "target/chaos")]
+    pub folder: PathBuf,
+}
+
+/// Runs `willow` three times, does all that to it, and checks what its callers saw.
+///
+/// # Errors
+/// When the run could not go on; what is wrong with the servers is in the report.
+pub async fn run(willow: &Path, options: &Options) -> anyhow::Result<Report> {
+    let cluster = Cluster::start(willow).await?;
+    names::prepare(&round::stubborn(&cluster)?).await?;
+    let recorder = Recorder::new();
+    let progress = ProgressBar::new_spinner();
+    let shown = tokio::spawn(show(progress.clone(), recorder.clone()));
+    let outcome = rounds(&cluster, &recorder, options, &progress).await;
+    shown.abort();
+    progress.finish_and_clear();
+    let mut report = match outcome {
+        Ok(report) => report,
+        Err(error) => {
+            let logs = (0..cluster::NODES).map(|node| format!("node {node}:\n{}\n", cluster.log(node, 12)));
+            return Err(error.context(logs.collect::<String>()));
+        }
+    };
+    report.add_figures(recorder.figures(), recorder.now_us() as f64 / 1e6);
+    Ok(report)
+}
+
+async fn rounds(
+    cluster: &Cluster,
+    recorder: &Recorder,
+    options: &Options,
+    progress: &ProgressBar,
+) -> anyhow::Result<Report> {
+    let mut report = Report { seed: options.seed, ..Report::default() };
+    let mut all = Done::default();
+    let mut load = Duration::ZERO;
+    let began = Instant::now();
+    let mut checking: Option<JoinHandle<anyhow::Result<Verdict>>> = None;
+    for number in 1.. {
+        let left = Duration::from_secs(options.seconds).saturating_sub(load);
+        let length = Duration::from_secs(options.round_seconds);
+        // The last round is as long as is left, unless it is for another aim.
+        let length = if left.is_zero() { length } else { length.min(left) };
+        let plan = round::Plan { number, seed: options.seed, length, crowd: options.crowd };
+        let (history, done) = round::play(plan, cluster, recorder).await?;
+        load += length;
+        all.faults.extend(done.faults);
+        all.fail_overs.extend(done.fail_overs);
+        if let Some(checking) = checking.take() {
+            checking.await??.add_to(&mut report);
+        }
+        let folder = options.folder.clone();
+        checking = Some(tokio::task::spawn_blocking(move || Verdict::new(number, history, &folder)));
+        let Figures { acquisitions, items, .. } = recorder.figures();
+        progress.println(format!(
+            "round {number}: {:.0} s, {acquisitions} acquisitions, {items} items, {} faults",
+            began.elapsed().as_secs_f64(),
+            all.faults.len()
+        ));
+        let reached = load >= Duration::from_secs(options.seconds)
+            && all.faults.len() as u64 >= options.faults
+            && acquisitions >= options.acquisitions
+            && items >= options.items;
+        if reached || !report.is_clean() || began.elapsed() >= Duration::from_secs(options.most_seconds) {
+            break;
+        }
+    }
+    if let Some(checking) = checking {
+        checking.await??.add_to(&mut report);
+    }
+    report.add_faults(all.faults, &all.fail_overs);
+    Ok(report)
+}
+
+/// What the checkers say of a round.
+struct Verdict {
+    round: u32,
+    violations: Vec<Violation>,
+}
+
+impl Verdict {
+    /// Checks a history, and keeps it if something is wrong.
+    fn new(round: u32, history: History, folder: &Path) -> anyhow::Result<Self> {
+        let violations = check::all(&history);
+        if !violations.is_empty() {
+            std::fs::create_dir_all(folder)?;
+            std::fs::write(folder.join(format!("round-{round}.jsonl")), history.to_json())?;
+        }
+        Ok(Self { round, violations })
+    }
+
+    fn add_to(self, report: &mut Report) {
+        report.add_verdict(self.round, &self.violations, (0, 0));
+    }
+}
+
+/// One line, twice a second.
+async fn show(progress: ProgressBar, recorder: Recorder) {
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let Figures { acquisitions, items, series, .. } = recorder.figures();
+        let done: u64 = series.iter().sum();
+        progress.set_message(format!(
+            "{:.0} s: {acquisitions} acquisitions, {items} items, {}/s",
+            recorder.now_us() as f64 / 1e6,
+            (done - before) * 2
+        ));
+        progress.tick();
+        before = done;
+    }
+}
