@@ -125,7 +125,7 @@ error_codes! {
     GroupNotFound "GROUP_NOT_FOUND" 404 false "There is no such group";
     LastNode "LAST_NODE" 409 false "The last node cannot be removed";
     CannotLead "CANNOT_LEAD" 409 false "The node cannot lead";
-    ChangePending "CHANGE_PENDING" 503 true "The change has not come to pass yet";
+    ChangePending "CHANGE_PENDING" 409 true "The change has not come to pass yet";
     NodeRemoved "NODE_REMOVED" 503 false "The node was removed from the cluster";
     // The service.
     TooManyWaiters "TOO_MANY_WAITERS" 429 true "Too many calls are waiting";

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
-use crate::Error;
+use crate::{Error, transport::Failed};
 
 /// Largest reply read, bytes: a dequeue of many large items fits.
 const REPLY_BYTES: usize = 256 << 20;
@@ -64,11 +64,12 @@ impl Pool {
     }
 
     /// Sends a request, on an idle connection if there is one.
-    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Reply, Error> {
+    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Reply, Failed> {
+        let unsent = |error| Failed { is_unsent: true, ..Failed::from(error) };
         loop {
             let (mut connection, is_new) = match self.take() {
                 Some(idle) => (idle, false),
-                None => (self.connect().await?, true),
+                None => (self.connect().await.map_err(unsent)?, true),
             };
             match connection.send(request).await? {
                 Sent::Replied(reply) => {
@@ -76,7 +77,7 @@ impl Pool {
                     return Ok(reply);
                 }
                 Sent::NotSent(_) if is_new => {
-                    return Err(Error::Connection("closed by the server before the first request".to_owned()));
+                    return Err(unsent(Error::Connection("closed by the server before the first request".to_owned())));
                 }
                 Sent::NotSent(unsent) => request = *unsent,
             }
@@ -106,10 +107,10 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
-        let failed = |error: std::io::Error| Error::Connection(error.to_string());
+        let failed = |error: std::io::Error| Error::Connection(format!("{}: {error}", self.authority));
         let connecting = TcpStream::connect(&*self.authority);
         let stream = tokio::time::timeout(self.connect_timeout, connecting).await;
-        let stream = stream.map_err(|_| Error::Connection("no connection in time".to_owned()))?.map_err(failed)?;
+        let stream = stream.map_err(|_| Error::Connection(format!("{}: no connection in time", self.authority)))?.map_err(failed)?;
         // A request is written in one piece; waiting for more only delays it.
         stream.set_nodelay(true).map_err(failed)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;

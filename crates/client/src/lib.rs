@@ -37,10 +37,14 @@ mod pages;
 mod retry;
 mod transport;
 
+#[cfg(test)]
+mod failover;
+
 use std::{sync::Arc, time::Duration};
 
 use http::Method;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
 
 pub use calls::{
     Channels, Counters, DeadLetters, Holds, Items, Locks, Overrides, QueueHandle, Queues, Rules, Sessions,
@@ -58,6 +62,9 @@ use transport::{Call, Transport};
 pub struct Options {
     /// How long a call may take beyond what it asks the server to wait.
     pub timeout: Duration,
+    /// Of several servers, how long one may take beyond what it is asked to wait, before the next is asked with the
+    /// same request id. A server that has no leader says so within 8 s; one that hangs says nothing.
+    pub attempt_timeout: Duration,
     /// How long a connection may take to open.
     pub connect_timeout: Duration,
     /// Connections kept open while unused.
@@ -74,6 +81,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
             idle_connections: 1024,
             retry: RetryPolicy::default(),
@@ -82,7 +90,11 @@ impl Default for Options {
     }
 }
 
-/// A client of one server. Cheap to clone; clones share connections.
+/// A client of one server, or of several that are one cluster. Cheap to clone; clones share connections.
+///
+/// Of several, it talks to one until that one fails: no connection, no answer, or an answer that another server
+/// may not give (no leader, shutting down, a failed disk). Then it goes on at the next, with the same request id, so
+/// that nothing is done twice: a call that waited keeps its place in line. A long poll ends when it would have ended.
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -90,15 +102,16 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Inner {
-    transport: Transport,
+    transport: Arc<Transport>,
     options: Options,
 }
 
 impl Client {
-    /// A client of the server at `url` (`http://host:port`). Connects with the first call.
+    /// A client of the server at `url` (`http://host:port`), or of several, separated by commas. Connects with the
+    /// first call.
     ///
     /// # Errors
-    /// When `url` is not an `http` URL.
+    /// When one is not an `http` URL.
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::with_options(url, Options::default())
     }
@@ -106,15 +119,23 @@ impl Client {
     /// The same, with options.
     ///
     /// # Errors
-    /// When `url` is not an `http` URL.
+    /// When one is not an `http` URL.
     pub fn with_options(url: &str, options: Options) -> Result<Self, Error> {
-        let transport = Transport::new(url, &options)?;
+        let transport = Arc::new(Transport::new(url, &options)?);
         Ok(Self { inner: Arc::new(Inner { transport, options }) })
+    }
+
+    /// The same servers and connections, with at most `limit` for each try: for heartbeats, which have to find a
+    /// server that answers while there is some of the lease left.
+    fn hasty(&self, limit: Duration) -> Self {
+        let attempt_timeout = self.inner.options.attempt_timeout.min(limit);
+        let options = Options { attempt_timeout, ..self.inner.options.clone() };
+        Self { inner: Arc::new(Inner { transport: Arc::clone(&self.inner.transport), options }) }
     }
 
     /// Sends a read: always safe to repeat.
     async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T, Error> {
-        retry::run(&self.inner.options.retry, true, || self.inner.transport.send(&call)).await
+        self.send(&call, true).await
     }
 
     /// Sends a change; `request_id` is the body's own.
@@ -123,8 +144,24 @@ impl Client {
         if generate {
             call.idempotency_key = Some(uuid::Uuid::new_v4());
         }
-        let repeatable = generate || request_id.is_some();
-        retry::run(&self.inner.options.retry, repeatable, || self.inner.transport.send(&call)).await
+        self.send(&call, generate || request_id.is_some()).await
+    }
+
+    async fn send<T: DeserializeOwned>(&self, call: &Call, repeatable: bool) -> Result<T, Error> {
+        let Inner { transport, options } = &*self.inner;
+        let servers = transport.servers();
+        // What a call waits for was asked of the cluster, not of the server: it goes on elsewhere, and the body stays
+        // as it is, for a repeat is known by it. Only this side's patience shrinks.
+        let end = Instant::now() + options.timeout.saturating_add(call.wait);
+        retry::run(&options.retry, repeatable, servers, || {
+            let left = end.saturating_duration_since(Instant::now());
+            let limit = match servers {
+                1 => options.timeout.saturating_add(call.wait),
+                _ => left.min(options.attempt_timeout.saturating_add(call.wait)),
+            };
+            transport.send(call, limit)
+        })
+        .await
     }
 
     /// Calls any path: for what this client has no method for.
@@ -142,6 +179,7 @@ impl Client {
         if let Some(body) = body {
             call = call.json(body)?;
         }
-        self.inner.transport.send(&call).await
+        let limit = self.inner.options.timeout;
+        self.inner.transport.send(&call, limit).await.map_err(|failed| failed.error)
     }
 }

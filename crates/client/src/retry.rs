@@ -4,12 +4,15 @@
 use std::{future::Future, time::Duration};
 
 use rand::Rng as _;
+use tokio::time::Instant;
+use willow_api::ErrorCode;
 
-use crate::Error;
+use crate::{Error, transport::Failed};
 
 /// Exponential backoff with full jitter: before retry *n* the client waits a random time between
 /// nothing and `min(max_delay, base_delay · 2^n)`, or what the server asks for if that is longer.
-/// (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.)
+/// (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.) Where there are several servers, each
+/// is tried once before the client waits at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Tries in all; 1 never retries.
@@ -18,49 +21,85 @@ pub struct RetryPolicy {
     pub base_delay: Duration,
     /// Bound of every delay, also of one the server asks for: a call that has to wait longer fails.
     pub max_delay: Duration,
+    /// How long a cluster may be without a leader, or a server of several away, before a call fails for it: until
+    /// then it is tried however often it takes. Elections take about a second; a machine that is cut off, a few.
+    pub patience: Duration,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { attempts: 5, base_delay: Duration::from_millis(50), max_delay: Duration::from_secs(2) }
+        Self {
+            attempts: 5,
+            base_delay: Duration::from_millis(50),
+            max_delay: Duration::from_secs(2),
+            patience: Duration::from_secs(15),
+        }
     }
 }
 
 /// Runs `send` until it succeeds, cannot be helped by a retry, or was tried often enough.
 /// `repeatable`: whether a repeat is harmless when the first try may have taken effect.
-pub(crate) async fn run<T, F: Future<Output = Result<T, Error>>>(
+pub(crate) async fn run<T, F: Future<Output = Result<T, Failed>>>(
     policy: &RetryPolicy,
     repeatable: bool,
+    servers: usize,
     mut send: impl FnMut() -> F,
 ) -> Result<T, Error> {
-    let mut attempt = 0;
+    let began = Instant::now();
+    let mut attempt: u32 = 0;
     loop {
-        let error = match send().await {
+        let failed = match send().await {
             Ok(value) => return Ok(value),
-            Err(error) => error,
+            Err(failed) => failed,
         };
-        attempt += 1;
-        let delay = match delay(policy, attempt, &error, repeatable) {
-            Some(delay) if attempt < policy.attempts => delay,
-            _ => return Err(error),
+        attempt = attempt.saturating_add(1);
+        let rounds = attempt.div_ceil(u32::try_from(servers).unwrap_or(1).max(1));
+        let may_again = rounds < policy.attempts
+            || (policy.attempts > 1 && is_fail_over(&failed, servers) && began.elapsed() < policy.patience);
+        let delay = match delay(policy, rounds, &failed, repeatable) {
+            Some(delay) if may_again => delay,
+            _ => return Err(failed.error),
         };
-        tracing::debug!(%error, ?delay, attempt, "retrying");
+        let is_round_over = attempt.is_multiple_of(u32::try_from(servers).unwrap_or(1).max(1));
+        if failed.is_elsewhere && !is_round_over {
+            tracing::debug!(error = %failed.error, attempt, "trying the next server");
+            continue;
+        }
+        tracing::debug!(error = %failed.error, ?delay, attempt, "retrying");
         tokio::time::sleep(delay).await;
     }
 }
 
+/// Whether it is what clients of a cluster see while its leader changes.
+fn is_fail_over(failed: &Failed, servers: usize) -> bool {
+    use ErrorCode as C;
+    match &failed.error {
+        Error::Refused(problem) => {
+            matches!(problem.code, C::NoLeader | C::NotLeader | C::NoQuorum | C::OutcomeUnknown)
+                || (servers > 1 && matches!(problem.code, C::ShuttingDown | C::NodeRemoved))
+        }
+        // A single server that is away may be gone for good, and somebody may be looking at the screen.
+        Error::Connection(_) | Error::TimedOut => servers > 1,
+        Error::Protocol(_) | Error::BadUrl(_) => false,
+    }
+}
+
 /// How long to wait before the next try; `None` is not at all.
-fn delay(policy: &RetryPolicy, attempt: u32, error: &Error, repeatable: bool) -> Option<Duration> {
-    let asked = match error {
+fn delay(policy: &RetryPolicy, attempt: u32, failed: &Failed, repeatable: bool) -> Option<Duration> {
+    let asked = match &failed.error {
         // A held lock or a reached limit is retryable too, but by the caller, who knows what to wait for.
         Error::Refused(problem) if problem.retryable && matches!(problem.status, 429 | 503) => {
             // The server says when it does not know whether the call took effect.
-            if problem.code == willow_api::ErrorCode::OutcomeUnknown && !repeatable {
+            if problem.code == ErrorCode::OutcomeUnknown && !repeatable {
                 return None;
             }
             Duration::from_millis(problem.facts.retry_after_ms.unwrap_or(0))
         }
-        Error::Connection(_) if repeatable => Duration::ZERO,
+        // Nothing was done here, and nothing ever will be; another server may.
+        Error::Refused(problem) if problem.code == ErrorCode::NodeRemoved && failed.is_elsewhere => Duration::ZERO,
+        Error::Connection(_) if repeatable || failed.is_unsent => Duration::ZERO,
+        // Of one server it is the caller's deadline that has passed; one of several may only hang.
+        Error::TimedOut if repeatable && failed.is_elsewhere => Duration::ZERO,
         Error::Refused(_) | Error::Connection(_) | Error::TimedOut | Error::Protocol(_) | Error::BadUrl(_) => {
             return None;
         }
@@ -68,7 +107,7 @@ fn delay(policy: &RetryPolicy, attempt: u32, error: &Error, repeatable: bool) ->
     if asked > policy.max_delay {
         return None;
     }
-    let bound = policy.base_delay.saturating_mul(1 << (attempt - 1).min(16)).min(policy.max_delay);
+    let bound = policy.base_delay.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(policy.max_delay);
     Some(asked.max(bound.mul_f64(rand::rng().random::<f64>())))
 }
 
@@ -87,10 +126,10 @@ mod tests {
     async fn tries(repeatable: bool, error: impl Fn() -> Error) -> u32 {
         let tries = Cell::new(0);
         let policy = RetryPolicy::default();
-        let outcome = run(&policy, repeatable, || {
+        let outcome = run(&policy, repeatable, 1, || {
             tries.set(tries.get() + 1);
             let error = error();
-            async move { Err::<(), _>(error) }
+            async move { Err::<(), _>(Failed::from(error)) }
         });
         assert!(outcome.await.is_err());
         tries.get()
@@ -108,7 +147,8 @@ mod tests {
     async fn what_may_have_been_done_is_repeated_only_with_a_request_id() {
         assert_eq!(tries(true, || Error::Connection(String::new())).await, 5);
         assert_eq!(tries(false, || Error::Connection(String::new())).await, 1);
-        assert_eq!(tries(true, || refused(ErrorCode::OutcomeUnknown, None)).await, 5);
+        // As long as an election may take, however often that is.
+        assert!(tries(true, || refused(ErrorCode::OutcomeUnknown, None)).await > 5);
         assert_eq!(tries(false, || refused(ErrorCode::OutcomeUnknown, None)).await, 1);
     }
 
@@ -118,7 +158,7 @@ mod tests {
         for attempt in 1..40 {
             let bound = Duration::from_millis(50).saturating_mul(1 << (attempt - 1).min(16)).min(policy.max_delay);
             let drawn: Vec<Duration> =
-                (0..100).filter_map(|_| delay(&policy, attempt, &refused(ErrorCode::Overloaded, None), true)).collect();
+                (0..100).filter_map(|_| delay(&policy, attempt, &refused(ErrorCode::Overloaded, None).into(), true)).collect();
             assert_eq!(drawn.len(), 100);
             assert!(drawn.iter().all(|delay| *delay <= bound));
             assert!(drawn.iter().any(|delay| *delay != drawn[0]), "without jitter all clients return at once");
@@ -128,7 +168,7 @@ mod tests {
     #[test]
     fn the_server_may_ask_for_more_time_but_not_for_ever() {
         let policy = RetryPolicy::default();
-        let asked = |ms| delay(&policy, 1, &refused(ErrorCode::Overloaded, Some(ms)), true);
+        let asked = |ms| delay(&policy, 1, &refused(ErrorCode::Overloaded, Some(ms)).into(), true);
         assert!(asked(1500) >= Some(Duration::from_millis(1500)));
         assert_eq!(asked(60_000), None);
     }

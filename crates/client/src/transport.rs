@@ -1,23 +1,43 @@
 //! JSON over pooled HTTP connections.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use serde::{Serialize, de::DeserializeOwned};
-use willow_api::Problem;
+use willow_api::{ErrorCode, Problem};
 
 use crate::{Error, Options, connection::Pool};
 
-/// Where calls go.
+/// Where calls go: to the server that answered last, and on to the next when it does not.
 #[derive(Debug)]
 pub(crate) struct Transport {
+    servers: Vec<Server>,
+    /// Which one is asked.
+    current: AtomicUsize,
+}
+
+/// One server.
+#[derive(Debug)]
+struct Server {
     pool: Pool,
     host: HeaderValue,
     /// What the paths of the API are put behind; mostly nothing.
     prefix: Box<str>,
-    timeout: Duration,
+}
+
+/// A try that failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// Nothing was sent, so nothing was done.
+    pub(crate) is_unsent: bool,
+    /// The next try goes to another server, which may be better off.
+    pub(crate) is_elsewhere: bool,
 }
 
 /// One request, ready to be sent any number of times.
@@ -51,8 +71,73 @@ impl Call {
 }
 
 impl Transport {
-    /// `base` is `http://host[:port][/prefix]`.
-    pub(crate) fn new(base: &str, options: &Options) -> Result<Self, Error> {
+    /// `bases` are `http://host[:port][/prefix]`, separated by commas.
+    pub(crate) fn new(bases: &str, options: &Options) -> Result<Self, Error> {
+        let bases = bases.split(',').map(str::trim).filter(|base| !base.is_empty());
+        let servers = bases.map(|base| Server::new(base, options)).collect::<Result<Vec<_>, _>>()?;
+        if servers.is_empty() {
+            return Err(Error::BadUrl("there is none; give it as http://host:port".to_owned()));
+        }
+        Ok(Self { servers, current: AtomicUsize::new(0) })
+    }
+
+    /// How many servers there are.
+    pub(crate) fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// Sends once, and waits for the reply until `limit` has passed.
+    pub(crate) async fn send<T: DeserializeOwned>(&self, call: &Call, limit: Duration) -> Result<T, Failed> {
+        let index = self.current.load(Ordering::Relaxed);
+        let Some(server) = self.servers.get(index) else { return Err(Error::BadUrl(String::new()).into()) };
+        let exchange = async { server.pool.send(server.request(call)?).await };
+        let sent = tokio::time::timeout(limit, exchange).await;
+        let replied = sent.unwrap_or_else(|_| Err(Error::TimedOut.into()));
+        let decoded = replied.and_then(|(status, body)| Ok(decode(status, &body)?));
+        decoded.map_err(|failed| self.go_on(index, failed))
+    }
+
+    /// From now on the next server is asked, if this one is to blame.
+    fn go_on(&self, index: usize, failed: Failed) -> Failed {
+        if self.servers.len() < 2 || !is_the_servers_fault(&failed.error) {
+            return failed;
+        }
+        let next = (index + 1) % self.servers.len();
+        // Another call may have gone on already.
+        let _moved = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+        tracing::debug!(error = %failed.error, server = next, "going on at the next server");
+        Failed { is_elsewhere: true, ..failed }
+    }
+}
+
+/// Whether another server of the cluster may do better.
+fn is_the_servers_fault(error: &Error) -> bool {
+    use ErrorCode as C;
+    match error {
+        Error::Connection(_) | Error::TimedOut => true,
+        Error::Refused(problem) => matches!(
+            problem.code,
+            C::NoLeader
+                | C::NotLeader
+                | C::NoQuorum
+                | C::NodeRemoved
+                | C::ShuttingDown
+                | C::StorageFailed
+                | C::DiskFull
+                | C::OutcomeUnknown
+        ),
+        Error::Protocol(_) | Error::BadUrl(_) => false,
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, is_unsent: false, is_elsewhere: false }
+    }
+}
+
+impl Server {
+    fn new(base: &str, options: &Options) -> Result<Self, Error> {
         let uri: Uri = base.parse().map_err(|error| Error::BadUrl(format!("{base}: {error}")))?;
         let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(Error::BadUrl(format!("{base}: give it as http://host:port")));
@@ -63,16 +148,7 @@ impl Transport {
             pool: Pool::new(&address, options.connect_timeout, options.idle_connections),
             host,
             prefix: uri.path().trim_end_matches('/').into(),
-            timeout: options.timeout,
         })
-    }
-
-    /// Sends once.
-    pub(crate) async fn send<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
-        let exchange = self.pool.send(self.request(call)?);
-        let limit = self.timeout.saturating_add(call.wait);
-        let (status, body) = tokio::time::timeout(limit, exchange).await.map_err(|_| Error::TimedOut)??;
-        decode(status, &body)
     }
 
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, Error> {

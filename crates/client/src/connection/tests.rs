@@ -126,7 +126,8 @@ async fn a_connection_that_breaks_without_a_reply_is_an_error() {
             answer(&mut stream, "a", reply).await;
         };
         let (outcome, ()) = tokio::join!(pool.send(request("a")), server);
-        assert!(matches!(outcome, Err(Error::Connection(_))), "{reply}: {outcome:?}");
+        let failed = outcome.unwrap_err();
+        assert!(matches!(failed.error, Error::Connection(_)) && !failed.is_unsent, "{reply}: {failed:?}");
         assert_eq!(pool.idle.lock().len(), 0);
     }
 }
@@ -171,7 +172,8 @@ async fn a_call_that_is_dropped_closes_its_connection() {
 async fn nobody_there_is_an_error() {
     let (listener, pool) = listen().await;
     drop(listener);
-    assert!(matches!(pool.send(request("a")).await, Err(Error::Connection(_))));
+    let failed = pool.send(request("a")).await.unwrap_err();
+    assert!(matches!(failed.error, Error::Connection(_)) && failed.is_unsent, "{failed:?}");
 }
 
 #[tokio::test]
