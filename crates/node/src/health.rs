@@ -50,6 +50,8 @@ impl Facts {
     fn health(&self) -> Health {
         match (&self.log, &self.cluster) {
             _ if self.is_stopping => Health::Stopping,
+            // Whatever else is wrong, this is for good.
+            (_, Some(Unavailable::Removed)) => Health::ReadOnly(Unavailable::Removed),
             (Some(why), _) => Health::ReadOnly(why.clone()),
             _ if !self.is_recovered => Health::Starting,
             (None, Some(why)) => Health::ReadOnly(why.clone()),
@@ -132,6 +134,7 @@ mod tests {
         health.cluster(None);
         assert!(health.get().is_ready());
         health.cluster(Some(Unavailable::Removed));
+        health.log(Some(Unavailable::DiskFull));
         health.cluster(None);
         assert_eq!(health.get(), Health::ReadOnly(Unavailable::Removed));
         health.stopping();

@@ -148,7 +148,7 @@ impl Group {
                 }
                 Err(error) => error,
             };
-            if self.clock.monotonic_ms() >= give_up_ms || self.is_stopping() {
+            if self.clock.monotonic_ms() >= give_up_ms || self.is_stopping() || self.peers.is_removed() {
                 return Err(error);
             }
             self.pause(leader).await;
@@ -259,6 +259,9 @@ impl Route {
                     Err(error) if error.is_undone() => Tried::Again(ProposeError::NotLeader { leader: None }),
                     Err(error) => self.unknown(&error.to_string()),
                 }
+            }
+            Leader::Unknown if self.group.peers.is_removed() => {
+                Tried::Outcome(Err(ProposeError::Unavailable(Unavailable::Removed)))
             }
             Leader::Unknown => Tried::Again(ProposeError::Unavailable(Unavailable::NoLeader)),
         }
