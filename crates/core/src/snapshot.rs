@@ -12,12 +12,15 @@ use willow_model::bugs::{self, Bug};
 
 use crate::{
     Machine,
+    command::Initialize,
     machine::Cluster,
     table::{self, Snapshot},
 };
 
 /// Version of the chunks. Bump it when a row changes shape, and keep reading the one before.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The oldest version this program reads: it has no catalogue.
+const VERSION_OLDEST: u8 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Chunk {
@@ -47,7 +50,8 @@ pub struct Reader {
 pub enum Error {
     /// Of a version this program does not know.
     #[error(
-        "the snapshot has version {found}, this program reads {VERSION}; start the version of willow that wrote it"
+        "the snapshot has version {found}, this program reads {VERSION_OLDEST} to {VERSION}; start the version of willow that \
+         wrote it"
     )]
     Version {
         /// What it says.
@@ -62,6 +66,9 @@ pub enum Error {
     /// Chunks are missing or out of order.
     #[error("the snapshot has no header, or two")]
     Header,
+    /// The revisions are used up.
+    #[error("the snapshot's revision is too large to go on from")]
+    Revisions,
     /// A row is broken.
     #[error("table {table}: {source}")]
     Row {
@@ -137,6 +144,39 @@ impl Machine {
     }
 }
 
+/// What a snapshot's first chunk says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Time of the machine, ms since the Unix epoch.
+    pub now_ms: u64,
+    /// The newest revision given out.
+    pub revision: u64,
+    /// The cluster.
+    pub cluster: u128,
+}
+
+/// The facts in a snapshot's first chunk.
+///
+/// # Errors
+/// When it is not a first chunk.
+pub fn facts(first: &[u8]) -> Result<Facts, Error> {
+    let Chunk::Header(header) = decode(first)? else { return Err(Error::Header) };
+    Ok(Facts { now_ms: header.now_ms, revision: header.revision, cluster: header.cluster.id })
+}
+
+/// The first chunk of the same state in another cluster, whose revisions begin beyond all that the old one can
+/// give out: every token of the new cluster is greater than any of the old. Page tokens of the old one are not
+/// taken by the new.
+///
+/// # Errors
+/// When it is not a first chunk, or there are no more revisions.
+pub fn rebrand(first: &[u8], to: Initialize, revisions: u64) -> Result<Vec<u8>, Error> {
+    let Chunk::Header(mut header) = decode(first)? else { return Err(Error::Header) };
+    header.revision = header.revision.checked_add(revisions).ok_or(Error::Revisions)?;
+    header.cluster = Cluster { id: to.cluster, secret: to.secret };
+    Ok(encode(&Chunk::Header(header)))
+}
+
 /// Builds a machine from the chunks of a snapshot, in their order.
 #[derive(Debug, Default)]
 pub struct Restore {
@@ -197,7 +237,7 @@ fn encode(chunk: &Chunk) -> Vec<u8> {
 
 fn decode(bytes: &[u8]) -> Result<Chunk, Error> {
     let (version, body) = bytes.split_first().ok_or(Error::Decode(postcard::Error::DeserializeUnexpectedEnd))?;
-    if *version != VERSION {
+    if !(VERSION_OLDEST..=VERSION).contains(version) {
         return Err(Error::Version { found: *version });
     }
     Ok(postcard::from_bytes(body)?)
