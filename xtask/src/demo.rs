@@ -1,6 +1,6 @@
 //! The main job on real input.
 
-use std::path::PathBuf;
+use std::{ffi::OsStr, path::PathBuf};
 
 use xshell::{Shell, cmd};
 
@@ -15,18 +15,38 @@ pub(crate) struct Arguments {
     /// Nodes of a cluster trace
     #[arg(long, requires = "pods")]
     nodes: Option<PathBuf>,
+    /// On three servers, whose leader is killed so often meanwhile (`5s`)
+    #[arg(long)]
+    kill_leader_every: Option<String>,
 }
 
 pub(crate) fn run(sh: &Shell, arguments: &Arguments) -> anyhow::Result<()> {
-    cmd!(sh, "cargo build --release --package willow --package willow-examples").run()?;
     let release = format!("{}/release", target(sh));
+    let mut packages = vec!["--package", "willow", "--package", "willow-examples"];
+    let mut around = Vec::new();
+    if let Some(every) = &arguments.kill_leader_every {
+        packages.extend(["--package", "willow-chaos"]);
+        let host = [format!("{release}/willow-chaos"), "host".into(), "--kill-leader-every".into(), every.clone()];
+        around.extend(host);
+    }
+    cmd!(sh, "cargo build --release {packages...}").run()?;
     let repo = &arguments.repo;
-    cmd!(sh, "{release}/ci --repo {repo}").run()?;
+    run_example(sh, &around, &format!("{release}/ci"), &["--repo".as_ref(), repo.as_os_str()])?;
     match (&arguments.pods, &arguments.nodes) {
         (Some(pods), Some(nodes)) => {
-            cmd!(sh, "{release}/cluster-trace --pods {pods} --nodes {nodes}").run()?;
+            let files = ["--pods".as_ref(), pods.as_os_str(), "--nodes".as_ref(), nodes.as_os_str()];
+            run_example(sh, &around, &format!("{release}/cluster-trace"), &files)?;
         }
         _ => eprintln!("cluster trace skipped: pass its files with --pods and --nodes"),
+    }
+    Ok(())
+}
+
+/// Runs an example, by way of the program that hosts a cluster for it, if there is one.
+fn run_example(sh: &Shell, around: &[String], program: &str, arguments: &[&OsStr]) -> anyhow::Result<()> {
+    match around.split_first() {
+        Some((host, flags)) => cmd!(sh, "{host} {flags...} {program} {arguments...}").run()?,
+        None => cmd!(sh, "{program} {arguments...}").run()?,
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Every task of this repository in one place: `cargo xtask <task>`.
 
 mod bench;
+mod chaos;
 mod demo;
 mod fuzz_api;
 mod instructions;
@@ -42,6 +43,8 @@ enum Task {
     },
     /// Whole clusters in one process, from seeds, with faults and checkers
     Simulate(simulate::Arguments),
+    /// Three real servers under load, killed, paused and cut off, and what their clients saw checked
+    Chaos(chaos::Arguments),
     /// Page walks while a tenth of the resources come and go per (simulated) second, for minutes
     SoakPages,
     /// Format, lint and run every test, as CI does
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Task::Demo(arguments) => demo::run(&sh, &arguments),
         Task::FuzzApi { examples } => fuzz_api::run(&sh, examples),
         Task::Simulate(arguments) => simulate::run(&sh, &arguments),
+        Task::Chaos(arguments) => chaos::run(&sh, &arguments),
         Task::SoakPages => test::soak_pages(&sh),
         Task::Test => test::run(&sh),
         Task::Tidy => tidy::run(&root()),
