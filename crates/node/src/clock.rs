@@ -137,10 +137,11 @@ struct Anchor {
 impl LogClock {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let anchor = Anchor { monotonic_ms: clock.monotonic_ms(), ..Anchor::default() };
-        Self { clock, anchor: Mutex::new(anchor), is_alone: AtomicBool::new(true) }
+        Self { clock, anchor: Mutex::new(anchor), is_alone: AtomicBool::new(false) }
     }
 
-    /// Whether this node is the group's only voter.
+    /// Whether this node is the group's only voter. Until that is known it is not: a member that comes back must not
+    /// take up its own wall clock.
     pub(crate) fn set_alone(&self, is_alone: bool) {
         if self.is_alone.load(Ordering::Relaxed) && !is_alone {
             // What it said while it was alone stays said.

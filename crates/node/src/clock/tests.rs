@@ -38,6 +38,7 @@ fn log_clock(is_alone: bool) -> LogClock {
 #[test]
 fn alone_and_behind_the_log_time_goes_on_from_there() {
     let clock = LogClock::new(Arc::new(SystemClock::default()));
+    clock.set_alone(true);
     let ahead_ms = clock.now_ms() + 10 * 365 * 24 * 60 * 60 * 1000;
     clock.observe(ahead_ms);
     let begun = Instant::now();
@@ -97,10 +98,21 @@ fn among_others_a_wall_clock_that_is_behind_holds_nothing_up() {
     assert_eq!(clock.now_ms(), 1_000_070);
 }
 
+/// It reads its log back before it knows who else votes.
+#[test]
+fn a_member_that_comes_back_goes_on_from_its_log_and_not_from_its_wall_clock() {
+    let manual = Arc::new(ManualClock::new(61_000));
+    let clock = LogClock::new(Arc::clone(&manual) as _);
+    clock.observe(1_000);
+    clock.set_alone(false);
+    assert_eq!(clock.now_ms(), 1_000);
+}
+
 #[test]
 fn who_is_no_longer_alone_goes_on_from_what_it_said() {
     let manual = Arc::new(ManualClock::new(1_000));
     let clock = LogClock::new(Arc::clone(&manual) as _);
+    clock.set_alone(true);
     clock.observe(10);
     assert_eq!(clock.now_ms(), 1_000);
     clock.set_alone(false);
