@@ -29,8 +29,6 @@ pub enum Bug {
     WaitNotRecorded,
     /// Snapshots: the record of requests is not in them.
     RecordNotInSnapshot,
-    /// Snapshots: they hold what was changed while they were read.
-    SnapshotSeesChanges,
     /// Snapshots: who waits for a lock is in them, but in no line.
     WaiterNotRestored,
     /// Disk: acknowledged before it is synced.
@@ -61,7 +59,6 @@ impl Bug {
         Self::PageForgetsPlace,
         Self::WaitNotRecorded,
         Self::RecordNotInSnapshot,
-        Self::SnapshotSeesChanges,
         Self::WaiterNotRestored,
         Self::AckBeforeSync,
         Self::VoteNotSaved,

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use clap::Parser;
 use willow_model::bugs::{self, Bug};
+use willow_sim::check;
 use willow_sim::cluster::{Options, Report, run};
+use willow_sim::history::History;
 
 /// Simulates whole clusters, each from one seed.
 #[derive(Parser)]
@@ -22,6 +24,9 @@ struct Arguments {
     /// With this known bug switched on
     #[arg(long)]
     bug: Option<String>,
+    /// Run nothing: check the history in this file
+    #[arg(long)]
+    check: Option<std::path::PathBuf>,
     /// Find every known bug, and print the table of docs/reliability.md
     #[arg(long)]
     bugs: bool,
@@ -38,6 +43,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(path) = &arguments.check {
+        return check_file(path);
+    }
     let bug = match arguments.bug.as_deref().map(|name| Bug::named(name).ok_or(name)) {
         None => None,
         Some(Ok(bug)) => Some(bug),
@@ -70,6 +78,23 @@ fn is_repeatable(seed: u64, options: &Options) -> bool {
         eprintln!("seed {seed} gave two different runs: {:016x} and {:016x}", first.trace, again.trace);
     }
     first.trace == again.trace
+}
+
+/// Says what is wrong with a history that was written before, by a simulation or by a test of real processes.
+fn check_file(path: &std::path::Path) -> ExitCode {
+    let history = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let history = history.and_then(|text| History::from_json(&text).map_err(|error| error.to_string()));
+    match history.map(|history| check::all(&history)) {
+        Ok(violations) if violations.is_empty() => ExitCode::SUCCESS,
+        Ok(violations) => {
+            violations.iter().for_each(|violation| eprintln!("{violation}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{}: {error}", path.display());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Switches one bug on after the other, and runs seeds until one fails. True if all were found.

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::issued::Issued;
 use super::linear::{self, Model, Timed, Verdict, Window};
 use super::{Violation, violation};
 use crate::history::{Action, Answer, History, Micros, Operation, Outcome, Refusal};
@@ -17,23 +18,28 @@ const NAME: &str = "counters linearizable";
 /// Lists groups of counters whose history is not linearizable.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
-    let groups = groups(history);
+    let impossible = verdicts(history).into_iter().filter_map(|verdict| match verdict {
+        Verdict::Linearizable | Verdict::Undecided => None,
+        Verdict::Impossible(operation) => Some(violation(NAME, "this answer is impossible".to_owned(), [operation])),
+    });
+    impossible.collect()
+}
+
+/// What is found for each group of counters.
+#[must_use]
+pub fn verdicts(history: &History) -> Vec<Verdict> {
+    let issued = &Issued::new(history);
+    let groups = groups(history, issued);
     let mut calls: BTreeMap<usize, Vec<Timed<Call>>> = BTreeMap::new();
     for operation in history.first_calls() {
-        for (counter, call) in calls_of(operation) {
+        for (counter, call) in calls_of(operation, issued) {
             let Some(group) = groups.of(counter, &call) else { continue };
             let is_sure = !matches!(&call, Call::Held { id: None, .. });
             let (from_us, until_us) = (operation.invoked_us, operation.over_us().filter(|_| is_sure));
             calls.entry(group).or_default().push(Timed { operation: operation.id, from_us, until_us, call });
         }
     }
-    let mut violations = Vec::new();
-    for calls in calls.values() {
-        if let Verdict::Impossible(operation) = linear::check(&Counters { history }, State::default(), calls) {
-            violations.push(violation(NAME, "this answer is impossible".to_owned(), [operation]));
-        }
-    }
-    violations
+    calls.values().map(|calls| linear::check(&Counters { history }, State::default(), calls)).collect()
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,13 +69,13 @@ enum Call {
         amount: u64,
         total: Option<u64>,
     },
-    /// Added while a lease lasts; it may be gone before if it is not `kept`.
+    /// Added while a lease lasts, which began at or after `from_us`; or for as long as it pleases, if there is none.
     Held {
         counter: String,
         amount: u64,
         id: Option<String>,
         ttl_ms: u64,
-        kept: bool,
+        from_us: Option<Micros>,
         total: Option<u64>,
     },
     Taken {
@@ -120,10 +126,10 @@ impl Model for Counters<'_> {
                 let states = self.with_room(state, counter, *amount, latest_us).into_iter().map(add);
                 states.flat_map(|state| state.totalling(counter, *total, latest_us)).collect()
             }
-            Call::Held { counter, amount, id, ttl_ms, kept, total } => {
+            Call::Held { counter, amount, id, ttl_ms, from_us, total } => {
                 let states = self.with_room(state, counter, *amount, latest_us).into_iter().map(|mut state| {
-                    let from_us = state.floor_us;
-                    let until_us = if *kept { self.history.lease_end_us(from_us, *ttl_ms) } else { from_us };
+                    let until_us = from_us.map(|from_us| self.history.lease_end_us(from_us, *ttl_ms));
+                    let until_us = until_us.unwrap_or(state.floor_us);
                     let (id, counter) = (id.clone(), counter.clone());
                     state.holds.push(Hold { id, counter, amount: *amount, ttl_ms: *ttl_ms, until_us });
                     state.holds.sort();
@@ -150,9 +156,8 @@ impl Model for Counters<'_> {
             },
             Call::Renewed { id } => {
                 let Some(place) = state.place(id) else { return vec![] };
-                let floor_us = state.floor_us;
                 let hold = &mut state.holds[place];
-                hold.until_us = hold.until_us.max(self.history.lease_end_us(floor_us, hold.ttl_ms));
+                hold.until_us = hold.until_us.max(self.history.lease_end_us(window.from_us, hold.ttl_ms));
                 vec![state]
             }
             Call::Read { counter, total } => state.totalling(counter, Some(*total), latest_us),
@@ -254,7 +259,7 @@ impl Groups<'_> {
     }
 }
 
-fn groups(history: &History) -> Groups<'_> {
+fn groups<'a>(history: &'a History, issued: &Issued) -> Groups<'a> {
     let setup = &history.setup;
     let mut of_bucket: BTreeMap<&str, usize> = BTreeMap::new();
     let mut of_counter: BTreeMap<&str, usize> = BTreeMap::new();
@@ -272,7 +277,7 @@ fn groups(history: &History) -> Groups<'_> {
     }
     let mut of_hold = BTreeMap::new();
     for operation in history.first_calls() {
-        for (counter, call) in calls_of(operation) {
+        for (counter, call) in calls_of(operation, issued) {
             if let (Call::Held { id: Some(id), .. }, Some(group)) = (call, of_counter.get(counter)) {
                 of_hold.insert(id, *group);
             }
@@ -286,7 +291,7 @@ fn claim(item: &str, token: &str) -> String {
     format!("{item} {token}")
 }
 
-fn calls_of(operation: &Operation) -> Vec<(&str, Call)> {
+fn calls_of<'a>(operation: &'a Operation, issued: &Issued) -> Vec<(&'a str, Call)> {
     let Operation { action, outcome, request_id, .. } = operation;
     match (action, outcome) {
         (Action::Increment { counter, amount, hold_ttl_ms, .. }, outcome) => {
@@ -298,9 +303,16 @@ fn calls_of(operation: &Operation) -> Vec<(&str, Call)> {
             };
             let (named, amount) = (counter.clone(), *amount);
             let call = match hold_ttl_ms {
-                Some(ttl_ms) => Call::Held { counter: named, amount, id, ttl_ms: *ttl_ms, kept: known, total },
+                Some(ttl_ms) => Call::Held {
+                    counter: named,
+                    amount,
+                    id,
+                    ttl_ms: *ttl_ms,
+                    from_us: known.then_some(operation.invoked_us),
+                    total,
+                },
                 None if known => Call::Added { counter: named, amount, total },
-                None => Call::Held { counter: named, amount, id: None, ttl_ms: 0, kept: false, total },
+                None => Call::Held { counter: named, amount, id: None, ttl_ms: 0, from_us: None, total },
             };
             vec![(counter, call)]
         }
@@ -325,7 +337,17 @@ fn calls_of(operation: &Operation) -> Vec<(&str, Call)> {
             let held = deliveries.iter().map(|delivery| {
                 let id = Some(claim(&delivery.item, &delivery.token));
                 let (counter, amount) = (delivery.channel.clone(), delivery.weight);
-                (&*delivery.channel, Call::Held { counter, amount, id, ttl_ms: *lease_ms, kept: true, total: None })
+                (
+                    &*delivery.channel,
+                    Call::Held {
+                        counter,
+                        amount,
+                        id,
+                        ttl_ms: *lease_ms,
+                        from_us: Some(issued.not_before(delivery.fence)),
+                        total: None,
+                    },
+                )
             });
             held.collect()
         }

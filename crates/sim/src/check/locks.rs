@@ -5,12 +5,13 @@
 //!   the maximum;
 //! - each new grant has a larger token than any grant of this lock before it;
 //! - a holder stops holding only by its release, by force, with its session, or once its lease can have ended:
-//!   at or after the lower bound of its beginning plus its length;
+//!   at or after the earliest moment at which it can have been granted or renewed, plus its length;
 //! - a release or renewal that succeeds finds its grant held, one that is refused finds it not held;
 //! - a try for an exclusive lock that is refused finds it held; a read finds exactly the holders there are.
 
 use std::collections::BTreeMap;
 
+use super::issued::Issued;
 use super::linear::{self, Model, Timed, Verdict, Window};
 use super::{Violation, violation};
 use crate::history::{Action, Answer, History, Micros, Mode, Operation, Outcome, Refusal};
@@ -20,16 +21,20 @@ const NAME: &str = "locks linearizable";
 /// Lists locks whose history is not linearizable.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
-    let mut violations = Vec::new();
-    for (lock, calls) in partition(history) {
-        match linear::check(&Lock { history }, State::default(), &calls) {
-            Verdict::Linearizable | Verdict::Undecided => {}
-            Verdict::Impossible(operation) => {
-                violations.push(violation(NAME, format!("lock {lock}: this answer is impossible"), [operation]));
-            }
+    let impossible = verdicts(history).into_iter().filter_map(|(lock, verdict)| match verdict {
+        Verdict::Linearizable | Verdict::Undecided => None,
+        Verdict::Impossible(operation) => {
+            Some(violation(NAME, format!("lock {lock}: this answer is impossible"), [operation]))
         }
-    }
-    violations
+    });
+    impossible.collect()
+}
+
+/// What is found for each lock.
+#[must_use]
+pub fn verdicts(history: &History) -> Vec<(&str, Verdict)> {
+    let locks = partition(history).into_iter();
+    locks.map(|(lock, calls)| (lock, linear::check(&Lock { history }, State::default(), &calls))).collect()
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,10 +109,9 @@ struct Granted {
 /// From when a lease lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Runs {
-    /// From the grant: nobody knew the session before.
-    FromGrant,
-    /// From the call, for the session was there before.
-    FromCall,
+    /// From then: the earliest moment at which it can have been decided on. (It counts from when the command that
+    /// brings it is put into the log, which is before it takes effect.)
+    From(Micros),
     /// It may be given back at any time, for nobody may be left to hear of it.
     Unsure,
 }
@@ -137,7 +141,7 @@ impl Model for Lock<'_> {
                 let held = state.holders.iter().position(|holding| holding.is(session, *token));
                 state.without_lapsed(held.into_iter().collect(), window.until_us).into_iter().collect()
             }
-            Call::Renewed { session, token } => self.renew(state, session, *token),
+            Call::Renewed { session, token } => self.renew(state, window, session, *token),
             Call::SessionEnded { session } => {
                 state.holders.retain(|holding| holding.session.as_deref() != Some(session));
                 vec![state]
@@ -156,8 +160,7 @@ impl Lock<'_> {
     fn grant(&self, mut state: State, window: Window, granted: &Granted) -> Vec<State> {
         let Granted { session, told, mode, ttl_ms, lease } = granted;
         let until_us = |floor_us| match lease {
-            Runs::FromGrant => self.history.lease_end_us(floor_us, *ttl_ms),
-            Runs::FromCall => self.history.lease_end_us(window.from_us, *ttl_ms),
+            Runs::From(from_us) => self.history.lease_end_us(*from_us, *ttl_ms),
             Runs::Unsure => floor_us,
         };
         let token = told.map(|(token, _)| token);
@@ -194,9 +197,9 @@ impl Lock<'_> {
         states
     }
 
-    fn renew(&self, mut state: State, session: &str, token: Option<u64>) -> Vec<State> {
+    fn renew(&self, mut state: State, window: Window, session: &str, token: Option<u64>) -> Vec<State> {
         let Some(held) = state.holders.iter_mut().find(|holding| holding.is(session, token)) else { return vec![] };
-        held.until_us = held.until_us.max(self.history.lease_end_us(state.floor_us, held.ttl_ms));
+        held.until_us = held.until_us.max(self.history.lease_end_us(window.from_us, held.ttl_ms));
         vec![state]
     }
 }
@@ -297,6 +300,7 @@ fn permits(mode: Mode) -> u32 {
 fn partition(history: &History) -> BTreeMap<&str, Vec<Timed<Call>>> {
     let mut calls: BTreeMap<&str, Vec<Timed<Call>>> = BTreeMap::new();
     let mixed = locks_of_several(history);
+    let issued = Issued::new(history);
     let mut held_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for operation in history.first_calls() {
         if let Some(Answer::Acquired { session, grants, .. }) = operation.answer() {
@@ -304,7 +308,7 @@ fn partition(history: &History) -> BTreeMap<&str, Vec<Timed<Call>>> {
         }
     }
     for operation in history.first_calls() {
-        for (lock, call) in calls_of(operation, &mixed, &held_by) {
+        for (lock, call) in calls_of(operation, &mixed, &held_by, &issued) {
             let is_sure = !matches!(&call, Call::Granted(Granted { told: None, .. }));
             let (from_us, until_us) = (operation.invoked_us, operation.over_us().filter(|_| is_sure));
             let timed = Timed { operation: operation.id, from_us, until_us, call };
@@ -327,12 +331,13 @@ fn calls_of<'a>(
     operation: &'a Operation,
     mixed: &std::collections::BTreeSet<&str>,
     held_by: &BTreeMap<&str, Vec<&'a str>>,
+    issued: &Issued,
 ) -> Vec<(&'a str, Call)> {
     let Operation { action, outcome, .. } = operation;
     match (action, outcome) {
         // A repeat is told that the session is over when what was granted at first has ended meanwhile.
         (Action::Acquire { .. }, Outcome::Ok(_) | Outcome::Unknown(_) | Outcome::Refused(Refusal::SessionExpired)) => {
-            grants_of(operation)
+            grants_of(operation, issued)
         }
         (Action::Acquire { locks, session, .. }, Outcome::Refused(Refusal::Held)) => match &locks[..] {
             [(lock, Mode::Exclusive)] if !mixed.contains(&**lock) => {
@@ -377,7 +382,7 @@ fn calls_of<'a>(
 }
 
 /// What an acquire granted, or may have granted.
-fn grants_of(operation: &Operation) -> Vec<(&str, Call)> {
+fn grants_of<'a>(operation: &'a Operation, issued: &Issued) -> Vec<(&'a str, Call)> {
     let Action::Acquire { locks, session: given, ttl_ms, .. } = &operation.action else { return vec![] };
     let (session, told) = match operation.answer() {
         Some(Answer::Acquired { session, grants, .. }) => (Some(session.clone()), &grants[..]),
@@ -385,11 +390,15 @@ fn grants_of(operation: &Operation) -> Vec<(&str, Call)> {
     };
     let lease = match given {
         _ if !operation.is_ok() && operation.request_id.is_none() => Runs::Unsure,
-        Some(_) => Runs::FromCall,
-        None => Runs::FromGrant,
+        _ => Runs::From(operation.invoked_us),
     };
     let granted = |place: usize, mode: Mode| {
         let told = told.get(place).map(|grant| (grant.token, grant.depth));
+        let lease = match (told, given) {
+            // Nobody knew the session before the grant.
+            (Some((token, _)), None) => Runs::From(issued.not_before(token)),
+            _ => lease,
+        };
         Call::Granted(Granted { session: session.clone(), told, mode, ttl_ms: *ttl_ms, lease })
     };
     locks.iter().enumerate().map(|(place, (lock, mode))| (&**lock, granted(place, *mode))).collect()

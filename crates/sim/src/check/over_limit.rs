@@ -28,10 +28,11 @@ pub fn check(history: &History) -> Vec<Violation> {
         let limit = history.setup.limits.get(bucket).copied().unwrap_or(u64::MAX);
         // What is given back comes first where times are equal.
         changes.sort_unstable();
-        let mut used: u64 = 0;
+        // Below zero for a moment, where what is taken was added at the same time.
+        let mut used: i128 = 0;
         for (at_us, adds, amount, operation) in changes {
-            used = if adds { used + amount } else { used.saturating_sub(amount) };
-            if adds && used > limit {
+            used += if adds { i128::from(amount) } else { -i128::from(amount) };
+            if adds && used > i128::from(limit) {
                 let what = format!("bucket {bucket}: at least {used} of {limit} at {at_us} us");
                 violations.push(violation(NAME, what, [operation]));
                 break;

@@ -43,6 +43,16 @@ pub(super) fn heal(world: &World) {
             host.crash(Crash::KeepAll);
         }
         host.start();
+        // A crash that was to come with a write that has not come yet.
+        time::spawn(async move {
+            for _ in 0..20 {
+                time::sleep_us(100_000).await;
+                if host.disk().has_crashed() {
+                    host.crash(Crash::LoseUnsynced);
+                    host.start();
+                }
+            }
+        });
     }
 }
 
@@ -118,6 +128,9 @@ fn crash(host: &Host, mode: Crash, for_us: Micros) {
 }
 
 fn crash_in_write(host: Host, ops: u64, mode: Crash, for_us: Micros) {
+    if host.is_retired() || !host.is_up() {
+        return;
+    }
     host.disk().crash_after(ops);
     time::spawn(async move {
         for _ in 0..50 {

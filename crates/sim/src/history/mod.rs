@@ -35,6 +35,9 @@ pub struct Setup {
     pub shelves: std::collections::BTreeSet<String>,
     /// By how much, in thousandths, log time may run ahead of true time.
     pub clock_fast_milli: u64,
+    /// By how much, in ms, it may run ahead at once on top of that.
+    #[serde(default)]
+    pub clock_ahead_ms: u64,
 }
 
 /// Everything observed.
@@ -132,7 +135,8 @@ impl History {
         let ttl_us = ttl_ms.saturating_mul(1000);
         let fast_us = ttl_us.saturating_mul(self.setup.clock_fast_milli) / 1000;
         // Log time counts whole milliseconds: one may be nearly over when the lease begins.
-        from_us.saturating_add(ttl_us.saturating_sub(fast_us)).saturating_sub(1000)
+        let early_us = self.setup.clock_ahead_ms.saturating_add(1).saturating_mul(1000);
+        from_us.saturating_add(ttl_us.saturating_sub(fast_us)).saturating_sub(early_us)
     }
 
     /// Operations by name.
