@@ -27,6 +27,10 @@ pub(crate) struct Arguments {
     /// A TOML file of settings
     #[arg(long, env = "WILLOW_SERVER_CONFIG")]
     config: Option<PathBuf>,
+    /// With an empty data directory: found a new cluster with the data of this file, as `willow cluster backup`
+    /// wrote it
+    #[arg(long, value_name = "FILE", env = "WILLOW_SERVER_RESTORE")]
+    restore: Option<PathBuf>,
     #[command(flatten)]
     peers: Peers,
     /// Form of the log lines on stderr
@@ -149,6 +153,9 @@ fn config(arguments: &Arguments) -> anyhow::Result<Config> {
     }
     if let Some(listen) = &arguments.listen {
         figment = figment.merge(Serialized::default("listen", listen));
+    }
+    if let Some(restore) = &arguments.restore {
+        figment = figment.merge(Serialized::default("restore", restore));
     }
     // Only what was given is in it.
     figment = figment.merge(Serialized::defaults(&arguments.peers));

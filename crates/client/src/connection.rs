@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
-use crate::{Error, transport::Failed};
+use crate::{BackupError, Error, transport::Failed};
 
 /// Largest reply read, bytes: a dequeue of many large items fits.
 const REPLY_BYTES: usize = 256 << 20;
@@ -82,6 +82,38 @@ impl Pool {
                 Sent::NotSent(unsent) => request = *unsent,
             }
         }
+    }
+
+    /// Sends a request on a connection of its own, and hands the body of a good reply out as it comes. `sink` is
+    /// told nothing of a bad one, which comes back whole.
+    pub(crate) async fn download(
+        &self,
+        request: Request<Full<Bytes>>,
+        mut sink: impl FnMut(&[u8]) -> std::io::Result<()> + Send,
+    ) -> Result<Reply, BackupError> {
+        let Connection { mut sender, driver, .. } = self.connect().await?;
+        let driver = tokio::spawn(async move {
+            if let Some(driver) = driver {
+                drop(driver.await);
+            }
+        });
+        let downloaded = async {
+            let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+            if !response.status().is_success() {
+                return Ok(read(response).await?);
+            }
+            let (status, mut body) = (response.status(), response.into_body());
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| broken(&error))?;
+                if let Ok(data) = frame.into_data() {
+                    sink(&data).map_err(BackupError::Write)?;
+                }
+            }
+            Ok((status, Bytes::new()))
+        };
+        let reply = downloaded.await;
+        driver.abort();
+        reply
     }
 
     /// The connection used last that is still open; those found closed are dropped.

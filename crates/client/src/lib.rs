@@ -28,6 +28,7 @@
 //! ```
 #![warn(missing_docs)]
 
+mod backup;
 mod calls;
 mod cluster;
 mod connection;
@@ -46,6 +47,7 @@ use http::Method;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
+pub use backup::BackupError;
 pub use calls::{
     Channels, Counters, DeadLetters, Holds, Items, Locks, Overrides, QueueHandle, Queues, Rules, Sessions,
 };

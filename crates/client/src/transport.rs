@@ -11,7 +11,7 @@ use http_body_util::Full;
 use serde::{Serialize, de::DeserializeOwned};
 use willow_api::{ErrorCode, Problem};
 
-use crate::{Error, Options, connection::Pool};
+use crate::{BackupError, Error, Options, connection::Pool};
 
 /// Where calls go: to the server that answered last, and on to the next when it does not.
 #[derive(Debug)]
@@ -95,6 +95,23 @@ impl Transport {
         let replied = sent.unwrap_or_else(|_| Err(Error::TimedOut.into()));
         let decoded = replied.and_then(|(status, body)| Ok(decode(status, &body)?));
         decoded.map_err(|failed| self.go_on(index, failed))
+    }
+
+    /// Sends once, and hands the body out as it comes.
+    pub(crate) async fn download(
+        &self,
+        call: &Call,
+        sink: impl FnMut(&[u8]) -> std::io::Result<()> + Send,
+    ) -> Result<(), BackupError> {
+        let index = self.current.load(Ordering::Relaxed);
+        let Some(server) = self.servers.get(index) else { return Err(Error::BadUrl(String::new()).into()) };
+        let downloaded = match server.pool.download(server.request(call)?, sink).await {
+            Ok((status, _)) if status.is_success() => return Ok(()),
+            Ok((status, body)) => decode::<()>(status, &body),
+            Err(BackupError::Call(error)) => Err(error),
+            Err(error) => return Err(error),
+        };
+        downloaded.map_err(|error| BackupError::Call(self.go_on(index, error.into()).error))
     }
 
     /// From now on the next server is asked, if this one is to blame.

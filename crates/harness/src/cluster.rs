@@ -33,11 +33,13 @@ pub struct ClusterOptions {
     pub tls: bool,
     /// More arguments of `willow server`, for every node.
     pub arguments: Vec<String>,
+    /// A backup that the first node starts from.
+    pub restore: Option<PathBuf>,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { nodes: 3, tls: false, arguments: Vec::new() }
+        Self { nodes: 3, tls: false, arguments: Vec::new(), restore: None }
     }
 }
 
@@ -87,10 +89,14 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::start`].
     pub fn with(program: impl Into<PathBuf>, options: ClusterOptions) -> anyhow::Result<Self> {
-        let certs = if options.tls { Some(tempfile::Builder::new().prefix("certs-").tempdir_in(scratch()?)?) } else { None };
+        let new_folder = || anyhow::Ok(tempfile::Builder::new().prefix("certs-").tempdir_in(scratch()?)?);
+        let certs = options.tls.then(new_folder).transpose()?;
         let mut cluster = Self { program: program.into(), nodes: Vec::new(), certs, options };
-        for _ in 0..cluster.options.nodes {
-            cluster.spawn_node()?;
+        // Known before any starts: the founder asks the others, so that it founds no second cluster, should it ever
+        // start on an empty disk again.
+        let peers = (0..cluster.options.nodes).map(|_| free_address()).collect::<anyhow::Result<Vec<_>>>()?;
+        for peer_addr in &peers {
+            cluster.spawn_node(*peer_addr, &peers)?;
         }
         cluster.wait_until_complete()?;
         Ok(cluster)
@@ -131,7 +137,8 @@ impl Cluster {
     /// # Errors
     /// When it does not start.
     pub fn add(&mut self) -> anyhow::Result<usize> {
-        let index = self.spawn_node()?;
+        let others: Vec<SocketAddr> = self.nodes.iter().map(|node| node.peer_addr).collect();
+        let index = self.spawn_node(free_address()?, &others)?;
         self.wait_until_ready(index)?;
         Ok(index)
     }
@@ -260,16 +267,16 @@ impl Cluster {
         }
     }
 
-    fn spawn_node(&mut self) -> anyhow::Result<usize> {
+    fn spawn_node(&mut self, peer_addr: SocketAddr, peers: &[SocketAddr]) -> anyhow::Result<usize> {
         let index = self.len();
-        let peer_addr = free_address()?;
+        let others = peers.iter().filter(|peer| **peer != peer_addr).map(ToString::to_string).collect::<Vec<_>>();
         let mut more = vec!["--peer-listen".to_owned(), peer_addr.to_string()];
         more.extend(self.security(index)?);
-        match self.nodes.first() {
-            None => more.push("--bootstrap".to_owned()),
-            Some(_) => {
-                let others = self.nodes.iter().map(|node| node.peer_addr.to_string()).collect::<Vec<_>>().join(",");
-                more.extend(["--join".to_owned(), others]);
+        match &self.options.restore {
+            Some(backup) if index == 0 => more.extend(["--restore".to_owned(), backup.display().to_string()]),
+            _ => {
+                more.extend(["--join".to_owned(), others.join(",")]);
+                more.extend((index == 0).then(|| "--bootstrap".to_owned()));
             }
         }
         more.extend(self.options.arguments.iter().cloned());

@@ -44,7 +44,7 @@ pub(crate) struct Group {
     pub(crate) proposer: Arc<Proposer>,
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) replica: Arc<Replica>,
-    snapshots: Arc<Snapshots>,
+    pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) role: Arc<RoleCell>,
     pub(crate) health: Arc<HealthCell>,
     pub(crate) log: Arc<GroupLog>,

@@ -30,6 +30,9 @@
 //! a public signature. No error of the disk ends the process.
 #![warn(missing_docs)]
 
+#[cfg(feature = "bench")]
+pub mod bench;
+mod backup;
 mod clock;
 mod cluster;
 mod config;
@@ -58,6 +61,7 @@ mod transport;
 mod waiters;
 mod wire;
 
+pub use backup::{Backup, BackupError, BackupHead, RestoreError, restore};
 pub use clock::{Clock, Entropy, ManualClock, Sleep, SystemClock, SystemEntropy};
 pub use cluster::{ClusterError, ClusterStatus, GroupReport, NodeReport, NodeStatus, Peering, Role, Start};
 pub use config::{COMMAND_BYTES, Config};

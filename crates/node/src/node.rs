@@ -237,6 +237,11 @@ impl Node {
         self.inner.data.snapshot().await
     }
 
+    /// The group of all data.
+    pub(crate) fn data(&self) -> &Arc<Group> {
+        &self.inner.data
+    }
+
     /// What the node can do now.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -5,8 +5,8 @@ use std::{future::Future, pin::Pin};
 use willow_api::Consistency;
 use willow_core::{Command, Machine, RequestId};
 use willow_node::{
-    ClusterError, ClusterStatus, GroupId, Health, Node, NodeId, NodeState, NodeStatus, ProposeError, Proposed, ReadError,
-    Stats,
+    Backup, BackupError, ClusterError, ClusterStatus, GroupId, Health, Node, NodeId, NodeState, NodeStatus, ProposeError,
+    Proposed, ReadError, Stats,
 };
 
 /// A boxed future, for a trait that is used as an object.
@@ -41,6 +41,9 @@ pub(crate) trait Backend: std::fmt::Debug + Send + Sync + 'static {
 
     /// See [`Node::transfer_leader`].
     fn transfer_leader(&self, group: GroupId, to: NodeId) -> BoxFuture<'_, Result<(), ClusterError>>;
+
+    /// See [`Node::backup`].
+    fn backup(&self) -> BoxFuture<'_, Result<Backup, BackupError>>;
 
     /// See [`Node::shutdown`].
     fn shutdown(&self) -> BoxFuture<'_, ()>;
@@ -96,6 +99,10 @@ impl Backend for Node {
 
     fn transfer_leader(&self, group: GroupId, to: NodeId) -> BoxFuture<'_, Result<(), ClusterError>> {
         Box::pin(Self::transfer_leader(self, group, to))
+    }
+
+    fn backup(&self) -> BoxFuture<'_, Result<Backup, BackupError>> {
+        Box::pin(Self::backup(self))
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

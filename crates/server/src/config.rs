@@ -51,6 +51,8 @@ pub struct Config {
     pub join: Vec<String>,
     /// Folder of `ca.pem`, `node.pem` and `node.key`, by which nodes know each other.
     pub peer_certs: Option<PathBuf>,
+    /// On an empty data directory: found a new cluster with the data of this backup.
+    pub restore: Option<PathBuf>,
     /// Nodes talk in the clear, and to anybody who asks. On loopback addresses only.
     pub peer_insecure: bool,
 }
@@ -100,6 +102,7 @@ impl Default for Config {
             bootstrap: false,
             join: Vec::new(),
             peer_certs: None,
+            restore: None,
             peer_insecure: false,
         }
     }
@@ -145,6 +148,9 @@ impl Config {
 
     fn validate_peering(&self) -> Result<(), ConfigError> {
         let refuse = |name, reason| Err(ConfigError { name, reason });
+        if self.restore.is_some() && (self.bootstrap || !self.join.is_empty()) {
+            return refuse("restore", "a backup founds a cluster of its own: it goes with neither bootstrap nor join");
+        }
         let Some(listen) = self.peer_listen else {
             let set = [
                 ("peer_addr", self.peer_addr.is_some()),

@@ -2,7 +2,7 @@
 
 use willow_api::{ErrorCode, Problem};
 use willow_core::{Refusal, catalogue, cursor, limiter, locker, queue};
-use willow_node::{ClusterError, ProposeError, ReadError, Unavailable};
+use willow_node::{BackupError, ClusterError, ProposeError, ReadError, Unavailable};
 
 use crate::{convert, reply::Failure};
 
@@ -75,6 +75,18 @@ pub(crate) fn read_error(error: ReadError) -> Failure {
         ReadError::Stopped => Problem::new(ErrorCode::StorageFailed, detail),
     };
     problem.into()
+}
+
+/// Why there is no backup.
+pub(crate) fn backup_error(error: BackupError) -> Failure {
+    let detail = error.to_string();
+    match error {
+        BackupError::Read(error) => read_error(error),
+        BackupError::Snapshot(_) => Problem::new(ErrorCode::StorageFailed, detail).into(),
+        BackupError::CatchingUp => {
+            Problem::new(ErrorCode::NotLeader, detail).with(|facts| facts.retry_after_ms = Some(1000)).into()
+        }
+    }
 }
 
 /// Why the machine refused a command.

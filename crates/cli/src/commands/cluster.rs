@@ -1,5 +1,11 @@
 //! `willow cluster`.
 
+use std::{
+    fs::File,
+    io::BufWriter,
+    path::{Path, PathBuf},
+};
+
 use clap::Subcommand;
 use serde::Serialize;
 use willow_client::{
@@ -29,6 +35,12 @@ pub(crate) enum Verb {
         /// The group: 0 is the catalogue, 1 the data
         #[arg(long, default_value_t = 1)]
         group: u32,
+    },
+    /// Write all data to a file, from which `willow server --restore` founds a new cluster
+    Backup {
+        /// The file; it is replaced once the new one is whole
+        #[arg(long)]
+        file: PathBuf,
     },
     /// Make a node's certificate, and the cluster's CA when there is none
     Certs(certs::Arguments),
@@ -61,8 +73,30 @@ pub(crate) async fn run(client: &Client, verb: Verb, output: &Output) -> Result<
             eprintln!("gone when `willow cluster status` does not show it any more");
             Ok(())
         }
+        Verb::Backup { file } => {
+            let bytes = backup(client, &file).await?;
+            output.one(&Written { file: &file, size_bytes: bytes })
+        }
         Verb::TransferLeader { node, group } => output.one(&client.transfer_leader(group, node).await?),
     }
+}
+
+/// What was written.
+#[derive(Serialize)]
+struct Written<'a> {
+    file: &'a Path,
+    size_bytes: u64,
+}
+
+/// Writes the file under another name first, so that what has the name is whole at any time.
+async fn backup(client: &Client, file: &Path) -> anyhow::Result<u64> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut partial = tempfile::NamedTempFile::new_in(folder)?;
+    let bytes = client.backup(BufWriter::new(partial.as_file_mut())).await?;
+    partial.as_file().sync_all()?;
+    partial.persist(file)?;
+    File::open(folder)?.sync_all()?;
+    Ok(bytes)
 }
 
 /// A node, as a line of the table.

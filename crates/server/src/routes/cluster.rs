@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use http::StatusCode;
+use axum::{body::Body, extract::State, response::Response};
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
+use utoipa::ToSchema;
 use willow_api::{
     Consistency, ErrorCode, Id, Problem,
     cluster::{Cluster, LeaderReply, LeavingReply, NodeState, TransferLeaderRequest},
 };
-use willow_node::{GroupId, NodeId};
+use willow_node::{GroupId, NodeId, SnapshotError};
 
 use crate::{
     app::App,
     convert,
-    extract::{Args, Body, Parameters, RequestIdHeader},
+    extract::{self, Args, Parameters, RequestIdHeader},
     refusal,
     reply::{self, Answer},
 };
@@ -72,7 +73,7 @@ pub(crate) async fn remove_node(State(app): State<Arc<App>>, Args(node): Args<u6
 pub(crate) async fn transfer_leader(
     State(app): State<Arc<App>>,
     Args(group): Args<u32>,
-    body: Body<TransferLeaderRequest>,
+    body: extract::Body<TransferLeaderRequest>,
 ) -> Answer {
     let (id, group) = (group, GroupId(group));
     if group != GroupId::CATALOGUE && group != GroupId::DATA {
@@ -82,4 +83,27 @@ pub(crate) async fn transfer_leader(
     let to = NodeId(body.value.node);
     app.backend.transfer_leader(group, to).await.map_err(refusal::cluster_error)?;
     Ok(reply::json(&LeaderReply { group: id, leader: to.0 }))
+}
+
+/// A backup, as `willow server --restore` reads it.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+struct BackupFile(#[allow(dead_code, reason = "only its schema is used")] Vec<u8>);
+
+/// Make a backup
+///
+/// All data as it is at some moment after the call began, streamed while it is read; whatever was acknowledged
+/// before is in it. The file ends with a BLAKE3 checksum of itself: a stream that ends early is none.
+#[utoipa::path(post, path = "/v1/cluster/backup", tag = "operations",
+    responses((status = 200, description = "The file", body = BackupFile, content_type = "application/octet-stream")),
+    extensions(("x-willow-errors" = json!([])), ("x-willow-read" = json!(true))))]
+pub(crate) async fn backup(State(app): State<Arc<App>>, _: RequestIdHeader) -> Answer {
+    let backup = app.backend.backup().await.map_err(refusal::backup_error)?;
+    let parts = futures_util::stream::try_unfold(backup, |mut backup| async move {
+        // An error ends the connection, so that the client sees that the file is not whole.
+        Ok::<_, SnapshotError>(backup.next().await?.map(|part| (part, backup)))
+    });
+    let mut response = Response::new(Body::from_stream(parts));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    Ok(response)
 }

@@ -22,13 +22,13 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use willow_node::{Node, StartError};
+use willow_node::{Node, RestoreError, StartError};
 
 use crate::{
     Config, ConfigError,
     app::App,
     backend::Backend,
-    peering::{Peers, PeeringError},
+    peering::{PeeringError, Peers},
     router,
 };
 
@@ -41,6 +41,9 @@ pub enum RunError {
     /// The node did not start.
     #[error("the node did not start")]
     Node(#[from] StartError),
+    /// A backup was not restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The other nodes cannot be talked to.
     #[error(transparent)]
     Peering(#[from] PeeringError),
@@ -95,6 +98,7 @@ impl Server {
         // ready to answer; until then connections are refused, not left waiting.
         let socket = bind(config.listen)?;
         let mut node_config = willow_node::Config::new(&config.data_dir);
+        restore(&config, &node_config).await?;
         let Some(peer_listen) = config.peer_listen else {
             let node = Node::start(node_config).await?;
             return Self::listen(config, socket, Arc::new(node));
@@ -164,6 +168,22 @@ impl Server {
         tracing::info!("stopped");
         ended
     }
+}
+
+/// Fills an empty data directory from a backup, where one is given.
+async fn restore(config: &Config, node: &willow_node::Config) -> Result<(), RunError> {
+    let Some(backup) = config.restore.clone() else { return Ok(()) };
+    if willow_node::is_member(node.vfs.as_ref(), &config.data_dir)? {
+        // A restart with the same settings goes on with what is there.
+        return Ok(());
+    }
+    // The other nodes are not told the address that the system chooses for port 0; they learn it when they join.
+    let peer_addr = config.peer_addr.clone().or_else(|| config.peer_listen.map(|addr| addr.to_string()));
+    let (node, peer_addr) = (node.clone(), peer_addr.unwrap_or_default());
+    let restored = tokio::task::spawn_blocking(move || willow_node::restore(&node, &backup, &peer_addr)).await;
+    let head = restored.map_err(|error| RestoreError::Write(error.to_string()))??;
+    tracing::info!(?head, "a new cluster was founded from a backup");
+    Ok(())
 }
 
 /// Why a node does not become ready; never ends for one that does.

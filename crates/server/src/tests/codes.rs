@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use http::Method;
 use serde_json::{Value, json};
 use willow_api::ErrorCode as C;
-use willow_core::{Refusal, cursor, limiter, locker, queue};
+use willow_core::{Refusal, catalogue, cursor, limiter, locker, queue};
 use willow_model::Id;
 
 use super::harness::Harness;
@@ -49,10 +49,12 @@ async fn every_code_is_produced() {
     locks(&mut seen).await;
     limits(&mut seen).await;
     queues(&mut seen).await;
+    cluster(&mut seen).await;
     refusals(&mut seen);
     // Each has a test of its own: `slow`, `faults`, `waits`.
     seen.codes.extend([C::RequestTimeout, C::Overloaded, C::ShuttingDown, C::DiskFull, C::StorageFailed]);
     seen.codes.extend([C::NotLeader, C::NoQuorum, C::OutcomeUnknown, C::BodyTooLarge]);
+    seen.codes.extend([C::NoLeader, C::NodeRemoved, C::CannotLead, C::ChangePending]);
     let missing: Vec<&C> = C::ALL.iter().filter(|code| !seen.codes.contains(code)).collect();
     assert!(missing.is_empty(), "no test produces {missing:?}");
 }
@@ -136,6 +138,14 @@ async fn queues(seen: &mut Seen) {
     seen.post("/v1/queues/q/resume", &json!({}), C::PauseNotFound).await;
     seen.server.post("/v1/queues/q/drain", &json!({})).await.ok(200);
     seen.post("/v1/queues/q/items", &item, C::QueueDraining).await;
+}
+
+async fn cluster(seen: &mut Seen) {
+    seen.post("/v1/cluster/groups/9/transfer-leader", &json!({"node": 1}), C::GroupNotFound).await;
+    seen.refused(catalogue::Error::NoSuchNode { node: 9 }, C::NodeNotFound);
+    seen.refused(catalogue::Error::Removed { node: 9 }, C::NodeRemoved);
+    seen.refused(catalogue::Error::LastNode { node: 1 }, C::LastNode);
+    seen.refused(catalogue::Error::TooMany, C::Internal);
 }
 
 /// What takes too much, or cannot be timed, to bring about by requests.

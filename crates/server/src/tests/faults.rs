@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::json;
 use willow_api::ErrorCode;
-use willow_node::{Health, NodeId, ProposeError, ReadError, Unavailable};
+use willow_node::{ClusterError, Health, NodeId, ProposeError, ReadError, Unavailable};
 
 use super::harness::Harness;
 
@@ -18,6 +18,8 @@ async fn every_failure_of_a_proposal_has_its_code() {
         (ProposeError::Unavailable(Unavailable::DiskFull), ErrorCode::DiskFull, Some(5000)),
         (ProposeError::Unavailable(storage()), ErrorCode::StorageFailed, None),
         (ProposeError::Unavailable(Unavailable::Stopped("x".to_owned())), ErrorCode::StorageFailed, None),
+        (ProposeError::Unavailable(Unavailable::NoLeader), ErrorCode::NoLeader, Some(500)),
+        (ProposeError::Unavailable(Unavailable::Removed), ErrorCode::NodeRemoved, None),
         (ProposeError::ShuttingDown, ErrorCode::ShuttingDown, Some(1000)),
         (ProposeError::NotLeader { leader: Some(NodeId(2)) }, ErrorCode::NotLeader, None),
         (ProposeError::TooLarge { bytes: 2, limit: 1 }, ErrorCode::BodyTooLarge, None),
@@ -51,7 +53,29 @@ async fn every_failure_of_a_read_has_its_code() {
     ];
     for (error, code) in cases {
         server.faults.fail_read(error);
-        server.get("/v1/cluster").await.problem(code);
+        server.post("/v1/locks/query", &json!({})).await.problem(code);
+    }
+}
+
+#[tokio::test]
+async fn every_failure_of_a_change_of_the_cluster_has_its_code() {
+    let server = Harness::start().await;
+    let cases = [
+        (ClusterError::NoSuchNode(NodeId(9)), ErrorCode::NodeNotFound),
+        (ClusterError::LastNode(NodeId(1)), ErrorCode::LastNode),
+        (ClusterError::Propose(ProposeError::Unavailable(Unavailable::NoLeader)), ErrorCode::NoLeader),
+    ];
+    for (error, code) in cases {
+        server.faults.fail_cluster(error);
+        server.delete("/v1/cluster/nodes/9").await.problem(code);
+    }
+    let node = json!({"node": 1});
+    for (error, code) in [
+        (ClusterError::CannotLead(NodeId(1)), ErrorCode::CannotLead),
+        (ClusterError::Slow(5000), ErrorCode::ChangePending),
+    ] {
+        server.faults.fail_cluster(error);
+        server.post("/v1/cluster/groups/1/transfer-leader", &node).await.problem(code);
     }
 }
 
@@ -59,7 +83,7 @@ async fn every_failure_of_a_read_has_its_code() {
 async fn a_failure_has_a_request_id_and_a_given_one_comes_back() {
     let server = Harness::start().await;
     server.faults.fail_read(ReadError::NoQuorum);
-    assert_eq!(server.get("/v1/cluster").await.header("x-request-id").len(), 16);
+    assert_eq!(server.post("/v1/locks/query", &json!({})).await.header("x-request-id").len(), 16);
     let reply = server.send(Method::GET, "/v1/cluster", &[("x-request-id", "trace-7")], "").await;
     assert_eq!(reply.header("x-request-id"), "trace-7");
     assert_eq!(server.get("/v1/cluster").await.header("x-request-id"), "");

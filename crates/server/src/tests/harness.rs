@@ -15,7 +15,8 @@ use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use willow_api::{Consistency, ErrorCode, Problem};
 use willow_core::{Command, RequestId};
 use willow_node::{
-    ClusterError, ClusterStatus, GroupId, Health, ManualClock, Node, NodeId, ProposeError, Proposed, ReadError, Stats,
+    Backup, BackupError, ClusterError, ClusterStatus, GroupId, Health, ManualClock, Node, NodeId, ProposeError, Proposed,
+    ReadError, Stats,
 };
 
 use crate::{
@@ -272,6 +273,10 @@ impl Backend for Faults {
             Some(error) => Box::pin(std::future::ready(Err(error))),
             None => Backend::transfer_leader(&self.node, group, to),
         }
+    }
+
+    fn backup(&self) -> BoxFuture<'_, Result<Backup, BackupError>> {
+        Backend::backup(&self.node)
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
