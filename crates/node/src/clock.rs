@@ -23,7 +23,7 @@ const BEHIND_MS: u64 = 10_000;
 /// keeps as a margin.
 const SLEW: u64 = 200;
 /// The most that a leader makes up at once, ms: a wall clock that jumps must not take the log's time along.
-const SLEW_MAX_MS: u64 = 20;
+const SLEW_MAX_MS: u64 = 1;
 
 /// A future that ends after a sleep.
 pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;

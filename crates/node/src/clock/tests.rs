@@ -73,11 +73,14 @@ fn among_others_time_goes_on_from_the_log_whatever_the_wall_clock_says() {
     manual.advance(100);
     assert_eq!(clock.now_ms(), 1_100);
     // It catches up with the wall clock by a two-hundredth of what passes.
-    manual.advance(900);
+    for _ in 0..9 {
+        manual.advance(100);
+        clock.now_ms();
+    }
     assert_eq!(clock.now_ms(), 2_005);
     // However long nobody asked, it does not jump.
     manual.advance(20_000_000);
-    assert_eq!(clock.now_ms(), 20_002_005 + 20);
+    assert_eq!(clock.now_ms(), 20_002_005 + 1);
     for _ in 0..1_000_000 {
         manual.advance(20);
         clock.now_ms();
