@@ -2,11 +2,16 @@
 
 use xshell::{Shell, cmd};
 
+/// Seeds that CI runs.
+const SEEDS: u64 = 500;
+/// Faults in each run.
+const FAULTS: usize = 8;
+
 /// What is handed on to the simulation.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// How many seeds; 500 in CI
-    #[arg(long, default_value_t = 500)]
+    /// How many seeds
+    #[arg(long, default_value_t = SEEDS)]
     seeds: u64,
     /// The first of them
     #[arg(long, default_value_t = 0)]
@@ -27,8 +32,24 @@ pub(crate) struct Arguments {
     #[arg(long)]
     keep_going: bool,
     /// Faults in each run
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = FAULTS)]
     faults: usize,
+}
+
+impl Default for Arguments {
+    /// What CI runs.
+    fn default() -> Self {
+        Self {
+            seeds: SEEDS,
+            from: 0,
+            seed: None,
+            bug: None,
+            bugs: false,
+            trace: None,
+            keep_going: false,
+            faults: FAULTS,
+        }
+    }
 }
 
 pub(crate) fn run(sh: &Shell, arguments: &Arguments) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::setup;
+use crate::{setup, simulate};
 
 pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
     setup::nextest(sh)?;
@@ -10,7 +10,7 @@ pub(crate) fn run(sh: &Shell) -> anyhow::Result<()> {
     cmd!(sh, "cargo clippy --workspace --all-targets -- -D warnings").run()?;
     cmd!(sh, "cargo test --workspace --doc").run()?;
     cmd!(sh, "cargo nextest run --workspace --no-fail-fast").run()?;
-    Ok(())
+    simulate::run(sh, &simulate::Arguments::default())
 }
 
 /// The long form of a test that CI runs short.
