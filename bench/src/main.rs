@@ -36,6 +36,9 @@ enum Task {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Three nodes beside three of etcd, all on this machine: lock + unlock, by turns
+    #[cfg(feature = "peers")]
+    Cluster(peers::cluster::Arguments),
     /// The query engine in process, beside PostgreSQL on the same data
     #[cfg(feature = "postgres")]
     Query(query::Arguments),
@@ -66,6 +69,8 @@ async fn main() -> anyhow::Result<()> {
             };
             peers::run(&args.willow, &clients, span, only.as_deref()).await
         }
+        #[cfg(feature = "peers")]
+        Task::Cluster(arguments) => peers::cluster::run(&args.willow, &arguments).await,
         #[cfg(feature = "postgres")]
         Task::Query(arguments) => tokio::task::spawn_blocking(move || query::run(&arguments)).await?,
         Task::Restart { counters } => restart::run(&args.willow, counters).await,

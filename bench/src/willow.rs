@@ -10,8 +10,13 @@ pub(crate) const QUEUE: &str = "bench";
 
 /// As the peers' clients: no idempotency record for each call.
 pub(crate) fn client(server: &Server) -> anyhow::Result<Client> {
+    client_of(&server.url())
+}
+
+/// The same for a server known by its URL.
+pub(crate) fn client_of(url: &str) -> anyhow::Result<Client> {
     let options = Options { request_ids: false, ..Options::default() };
-    Ok(Client::with_options(&server.url(), options)?)
+    Ok(Client::with_options(url, options)?)
 }
 
 pub(crate) fn key_values(text: &str) -> anyhow::Result<KeyValues> {

@@ -13,6 +13,12 @@ pub(crate) enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Three nodes beside a three-node etcd from Debian's packages, which it installs
+    Cluster {
+        /// Passed on: --seconds, --rounds, --clients, --at, --tls
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// `kill -9` with 1,000,000 counters, and the way back
     Restart {
         /// Passed on: --counters
@@ -45,6 +51,12 @@ pub(crate) enum Bench {
     Log,
     /// Proposals through Raft and the log, in process
     Node,
+    /// Proposals through three nodes in one process, over loopback
+    Replication {
+        /// Passed on: --seconds, --callers, --via, --tls, --dir
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 pub(crate) fn run(sh: &Shell, bench: Bench) -> anyhow::Result<()> {
@@ -52,6 +64,10 @@ pub(crate) fn run(sh: &Shell, bench: Bench) -> anyhow::Result<()> {
         Bench::Peers { arguments } => {
             setup::peers(sh)?;
             whole_server(sh, &["--features", "willow-bench/peers"], "peers", &arguments)
+        }
+        Bench::Cluster { arguments } => {
+            setup::peers(sh)?;
+            whole_server(sh, &["--features", "willow-bench/peers"], "cluster", &arguments)
         }
         Bench::Restart { arguments } => whole_server(sh, &[], "restart", &arguments),
         Bench::Memory { arguments } => whole_server(sh, &[], "memory", &arguments),
@@ -66,6 +82,9 @@ pub(crate) fn run(sh: &Shell, bench: Bench) -> anyhow::Result<()> {
         Bench::Instructions { record } => instructions::run(sh, record),
         Bench::Log => Ok(cmd!(sh, "cargo bench --package willow-storage").run()?),
         Bench::Node => Ok(cmd!(sh, "cargo run --release --package willow-node --example propose").run()?),
+        Bench::Replication { arguments } => {
+            Ok(cmd!(sh, "cargo run --release --package willow-peer --example cluster -- {arguments...}").run()?)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One run, one table: each job by Willow and by its peers, in turn, on the same cores.
 
 mod beanstalkd;
+pub(crate) mod cluster;
 mod etcd;
 mod redis;
 mod willow;
@@ -50,7 +51,7 @@ pub(crate) async fn run(program: &str, clients: &[usize], span: Span, only: Opti
 
 async fn locks(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<Row>> {
     let server = etcd::start()?;
-    let connect = async |index| etcd::Locks::connect(&server, index).await;
+    let connect = async |index| etcd::Locks::connect(server.address(), index).await;
     let etcd = measure(LOCK, "etcd", count, span, connect).await?;
     drop(server);
     let server = redis::start()?;
@@ -58,7 +59,7 @@ async fn locks(program: &str, count: usize, span: Span) -> anyhow::Result<Vec<Ro
     let redis = measure(LOCK, "redis (always)", count, span, connect).await?;
     drop(server);
     let server = Server::willow(program)?;
-    let connect = async |index| willow::Locks::connect(&server, index).await;
+    let connect = async |index| willow::Locks::connect(&server.url(), index).await;
     Ok(vec![etcd, redis, measure(LOCK, WILLOW, count, span, connect).await?])
 }
 

@@ -13,7 +13,7 @@ use willow_model::{KeyValues, Origin};
 
 use crate::{
     load::Client,
-    willow::{QUEUE, client, key_values},
+    willow::{QUEUE, client, client_of, key_values},
 };
 
 fn pattern(text: &str) -> anyhow::Result<KeyValues> {
@@ -27,8 +27,8 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
-    pub(crate) async fn connect(server: &Server, index: usize) -> anyhow::Result<Self> {
-        let client = client(server)?;
+    pub(crate) async fn connect(url: &str, index: usize) -> anyhow::Result<Self> {
+        let client = client_of(url)?;
         let request = CreateSessionRequest { ttl_ms: Some(600_000), ..CreateSessionRequest::default() };
         let session = client.sessions().create(&request).await?.session;
         let request = AcquireRequest {
