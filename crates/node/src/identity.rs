@@ -50,7 +50,13 @@ impl Identity {
         vfs.create_dir_all(dir).map_err(|error| failed(&error))?;
         let names = vfs.list(dir).map_err(|error| failed(&error))?;
         if !names.iter().any(|name| name == NAME) {
-            // Directories may be listed or not; the log of a node is never without its name.
+            // Whoever wrote a log had a name: taken for another, it would vote twice.
+            let has_log = vfs.list(&dir.join("log")).is_ok_and(|names| !names.is_empty());
+            if has_log {
+                let reason = "it is missing, but there is a log: put it back, or start on an empty data directory (what \
+                              builds before the first release wrote is not read)";
+                return Err(failed(&reason));
+            }
             return Ok(None);
         }
         let file = vfs.open(&dir.join(NAME), OpenMode::Read).map_err(|error| failed(&error))?;
@@ -116,6 +122,15 @@ mod tests {
         member.write(&vfs, dir).unwrap();
         vfs.crash(CrashMode::LoseUnsynced);
         assert_eq!(Identity::read(&vfs, dir).unwrap(), Some(member));
+    }
+
+    #[test]
+    fn a_log_whose_node_has_no_name_is_refused() {
+        let (vfs, dir) = (FaultVfs::new(1), Path::new("data"));
+        vfs.create_dir_all(&dir.join("log")).unwrap();
+        assert_eq!(Identity::read(&vfs, dir).unwrap(), None);
+        vfs.open(&dir.join("log").join("segment"), OpenMode::CreateNew).unwrap();
+        assert!(Identity::read(&vfs, dir).unwrap_err().to_string().contains("is missing"));
     }
 
     #[test]
