@@ -18,7 +18,7 @@ use crate::keys::{Id, IdSchema, Revision};
         {"id": 2, "state": "active", "peer_addr": "10.0.0.2:7171", "client_url": "http://10.0.0.2:7070",
          "health": "unreachable", "reason": "10.0.0.2:7171 cannot be reached: connection refused", "groups": []}
     ],
-    "groups": [{"id": 1, "name": "data", "leader": 1, "term": 3, "committed_index": 512}]
+    "groups": [{"id": 1, "name": "data", "leader": 1, "term": 3, "committed_index": 512, "voters": [1, 2], "learners": []}]
 }))]
 pub struct Cluster {
     /// Its id, drawn at random when it was founded.
@@ -156,6 +156,12 @@ pub struct Group {
     pub term: u64,
     /// Last entry that any node knows to be committed.
     pub committed_index: u64,
+    /// The nodes that vote in it, as its leader has it, or else whoever is in the newest term.
+    #[serde(default)]
+    pub voters: Vec<u64>,
+    /// The nodes that follow it without a vote: they are catching up.
+    #[serde(default)]
+    pub learners: Vec<u64>,
 }
 
 /// Whether a node takes writes.

@@ -94,6 +94,9 @@ fn replies() {
         channel::ChannelExplanation,
         cluster::Cluster,
         cluster::HealthReply,
+        cluster::LeaderReply,
+        cluster::LeavingReply,
+        cluster::TransferLeaderRequest,
         page::Plan,
         problem::Problem,
     );

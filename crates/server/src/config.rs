@@ -227,4 +227,42 @@ mod tests {
         assert_eq!(zero.validate().unwrap_err().name, "max_requests");
         assert!(serde_json::from_str::<Config>(r#"{"max_request": 1}"#).is_err());
     }
+
+    fn peered() -> Config {
+        Config { peer_listen: Some("127.0.0.1:7171".parse().unwrap()), peer_insecure: true, ..Config::default() }
+    }
+
+    #[test]
+    fn settings_of_a_node_among_others_fit_together() {
+        let refused = |change: fn(&mut Config)| {
+            let mut config = peered();
+            change(&mut config);
+            config.validate().err().map(|error| error.name)
+        };
+        assert_eq!(refused(|_| {}), None);
+        assert_eq!(refused(|config| config.join = vec!["n1:7171".to_owned(), "[::1]:7171".to_owned()]), None);
+        assert_eq!(refused(|config| config.peer_listen = None), Some("peer_insecure"));
+        assert_eq!(refused(|config| config.peer_insecure = false), Some("peer_certs"));
+        assert_eq!(refused(|config| config.peer_certs = Some("certs".into())), Some("peer_insecure"));
+        assert_eq!(refused(|config| config.peer_listen = "10.0.0.1:1".parse().ok()), Some("peer_insecure"));
+        let with_certs = |listen: &str, addr: Option<&str>| {
+            let (peer_listen, peer_addr) = (listen.parse().ok(), addr.map(str::to_owned));
+            let config = Config { peer_listen, peer_addr, peer_insecure: false, ..peered() };
+            Config { peer_certs: Some("certs".into()), ..config }.validate().err().map(|error| error.name)
+        };
+        assert_eq!(with_certs("0.0.0.0:7171", None), Some("peer_addr"));
+        assert_eq!(with_certs("0.0.0.0:7171", Some("n1.example")), Some("peer_addr"));
+        assert_eq!(with_certs("0.0.0.0:7171", Some("n1.example:7171")), None);
+        assert_eq!(refused(|config| config.join = vec!["n1".to_owned()]), Some("join"));
+        assert_eq!(refused(|config| config.listen = "0.0.0.0:7070".parse().unwrap()), Some("client_url"));
+        assert_eq!(refused(|config| config.client_url = Some("n1:7070".to_owned())), Some("client_url"));
+        assert_eq!(refused(|config| (config.restore, config.bootstrap) = (Some("b".into()), true)), Some("restore"));
+    }
+
+    #[test]
+    fn a_list_may_be_text_with_commas() {
+        let join = |json: &str| serde_json::from_str::<Config>(json).unwrap().join;
+        assert_eq!(join(r#"{"join": "a:1, b:2,"}"#), ["a:1", "b:2"]);
+        assert_eq!(join(r#"{"join": ["a:1", "b:2"]}"#), ["a:1", "b:2"]);
+    }
 }

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use serde::Serialize;
 use willow_client::{
     Client,
-    api::cluster::{Cluster, HealthState, Node, NodeState, Role},
+    api::cluster::{Cluster, Group, HealthState, Node, NodeState, Role},
 };
 
 use crate::{
@@ -50,7 +50,7 @@ const NODES: Columns = &[
     "id", "state", "health", "catalogue", "data", "term", "lag", "log_bytes", "snapshot_bytes", "free_bytes", "version",
     "client", "peers", "why",
 ];
-const GROUPS: Columns = &["group", "name", "leader", "term", "committed"];
+const GROUPS: Columns = &["group", "name", "leader", "voters", "learners", "term", "committed"];
 
 pub(crate) async fn run(client: &Client, verb: Verb, output: &Output) -> Result<(), Failure> {
     match verb {
@@ -149,21 +149,90 @@ struct GroupLine<'a> {
     group: u32,
     name: &'a str,
     leader: String,
+    voters: String,
+    learners: Option<String>,
     term: u64,
     committed: u64,
 }
 
 fn groups(cluster: &Cluster) -> Vec<GroupLine<'_>> {
-    let line = |group: &'_ willow_client::api::cluster::Group| group.leader.map_or("none".to_owned(), |node| node.to_string());
-    cluster
-        .groups
-        .iter()
-        .map(|group| GroupLine {
-            group: group.id,
-            name: &group.name,
-            leader: line(group),
-            term: group.term,
-            committed: group.committed_index,
-        })
-        .collect()
+    cluster.groups.iter().map(group_line).collect()
+}
+
+fn group_line(group: &Group) -> GroupLine<'_> {
+    let ids = |nodes: &[u64]| nodes.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    GroupLine {
+        group: group.id,
+        name: &group.name,
+        leader: group.leader.map_or_else(|| "none".to_owned(), |node| node.to_string()),
+        voters: ids(&group.voters),
+        learners: Some(ids(&group.learners)).filter(|ids| !ids.is_empty()),
+        term: group.term,
+        committed: group.committed_index,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use willow_client::api::cluster::{Disk, NodeGroup};
+
+    use super::*;
+    use crate::output::table_of;
+
+    fn node(id: u64, role: Option<Role>, reason: Option<&str>) -> Node {
+        let part = |group| {
+            let (term, leader, last_index) = (3, Some(1), 40);
+            let [committed_index, applied_index] = [40, 38];
+            role.map(|role| NodeGroup {
+                group,
+                role,
+                term,
+                leader,
+                last_index,
+                committed_index,
+                applied_index,
+                snapshot_index: 0,
+                lag: 2,
+            })
+        };
+        Node {
+            id,
+            state: NodeState::Active,
+            peer_addr: Some(format!("10.0.0.{id}:7171")),
+            client_url: Some(format!("http://10.0.0.{id}:7070")),
+            health: if role.is_some() { HealthState::Ready } else { HealthState::Unreachable },
+            reason: reason.map(str::to_owned),
+            version: role.map(|_| "0.1.0".to_owned()),
+            disk: role.map(|_| Disk { log_bytes: 67_108_864, snapshot_bytes: 0, free_bytes: Some(1 << 34) }),
+            groups: [part(0), part(1)].into_iter().flatten().collect(),
+        }
+    }
+
+    #[test]
+    fn nodes_and_groups_are_tables() {
+        let cluster = Cluster {
+            id: willow_client::api::Id::from_u128(7),
+            answered_by: 1,
+            version: "0.1.0".to_owned(),
+            revision: willow_client::api::Revision(9),
+            waiting: 0,
+            nodes: vec![
+                node(1, Some(Role::Leader), None),
+                node(2, Some(Role::Learner), None),
+                node(3, None, Some("10.0.0.3:7171 cannot be reached: connection refused")),
+            ],
+            groups: vec![Group {
+                id: 1,
+                name: "data".to_owned(),
+                leader: None,
+                term: 3,
+                committed_index: 40,
+                voters: vec![1, 3],
+                learners: vec![2],
+            }],
+        };
+        expect![[r#""#]].assert_eq(&table_of(&nodes(&cluster), NODES));
+        expect![[r#""#]].assert_eq(&table_of(&groups(&cluster), GROUPS));
+    }
 }

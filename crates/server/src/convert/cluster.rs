@@ -30,14 +30,16 @@ pub(crate) fn groups(status: &ClusterStatus) -> Vec<Group> {
                 leader: None,
                 term: 0,
                 committed_index: 0,
+                voters: Vec::new(),
+                learners: Vec::new(),
             });
             group.committed_index = group.committed_index.max(part.committed_index);
             let is_leader = part.role == willow_node::Role::Leader;
             // A leader that was cut off believes in its older term for a while.
-            if part.term > group.term {
+            if part.term > group.term || (part.term == group.term && is_leader) {
                 (group.term, group.leader) = (part.term, is_leader.then_some(node));
-            } else if part.term == group.term && is_leader {
-                group.leader = Some(node);
+                group.voters = part.voters.iter().map(|node| node.0).collect();
+                group.learners = part.learners.iter().map(|node| node.0).collect();
             }
         }
     }
@@ -130,6 +132,9 @@ mod tests {
             committed_index,
             applied_index,
             snapshot_index: 0,
+            purged_index: 0,
+            voters: vec![NodeId(term)],
+            learners: Vec::new(),
         }
     }
 
@@ -164,6 +169,7 @@ mod tests {
         let status = status(vec![Some(old), Some(new), Some(follower), None]);
         let groups = groups(&status);
         assert_eq!((groups[0].leader, groups[0].term, groups[0].committed_index), (Some(2), 4, 100));
+        assert_eq!(groups[0].voters, [4], "as the leader has it");
         let nodes = nodes(status, &groups);
         assert_eq!(nodes.iter().flat_map(|node| &node.groups).map(|part| part.lag).collect::<Vec<_>>(), [10, 1, 20]);
         assert_eq!((nodes[3].health, nodes[3].reason.as_deref()), (HealthState::Unreachable, Some("refused")));

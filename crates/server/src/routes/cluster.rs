@@ -81,6 +81,13 @@ pub(crate) async fn transfer_leader(
         return Err(Problem::new(ErrorCode::GroupNotFound, detail).into());
     }
     let to = NodeId(body.value.node);
+    // A leader that hands over stands still until somebody else leads: not for one that cannot hear of it.
+    let status = app.backend.status().await;
+    let asked = status.nodes.into_iter().find(|node| node.id == to);
+    if let Some(reason) = asked.and_then(|node| node.report.err()) {
+        let detail = format!("node {to} does not answer: {reason}");
+        return Err(Problem::new(ErrorCode::CannotLead, detail).into());
+    }
     app.backend.transfer_leader(group, to).await.map_err(refusal::cluster_error)?;
     Ok(reply::json(&LeaderReply { group: id, leader: to.0 }))
 }
@@ -97,7 +104,7 @@ struct BackupFile(#[allow(dead_code, reason = "only its schema is used")] Vec<u8
 #[utoipa::path(post, path = "/v1/cluster/backup", tag = "operations",
     responses((status = 200, description = "The file", body = BackupFile, content_type = "application/octet-stream")),
     extensions(("x-willow-errors" = json!([])), ("x-willow-read" = json!(true))))]
-pub(crate) async fn backup(State(app): State<Arc<App>>, _: RequestIdHeader) -> Answer {
+pub(crate) async fn backup_cluster(State(app): State<Arc<App>>, _: RequestIdHeader) -> Answer {
     let backup = app.backend.backup().await.map_err(refusal::backup_error)?;
     let parts = futures_util::stream::try_unfold(backup, |mut backup| async move {
         // An error ends the connection, so that the client sees that the file is not whole.

@@ -125,7 +125,7 @@ fn operations() -> Calls {
         routes!(cluster::get_cluster),
         routes!(cluster::remove_node),
         routes!(cluster::transfer_leader),
-        routes!(cluster::backup),
+        routes!(cluster::backup_cluster),
         routes!(operations::livez),
         routes!(operations::readyz),
     ]

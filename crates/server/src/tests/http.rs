@@ -98,7 +98,7 @@ async fn ids_parameters_and_headers_that_cannot_be_read() {
         ("fresh=yes", "fresh"),
         ("consistency=stale&consistency=stale", "consistency"),
     ] {
-        let problem = server.get(&format!("/v1/cluster?{query}")).await.problem(ErrorCode::InvalidParameter);
+        let problem = server.get(&format!("/v1/limiter/rules/r?{query}")).await.problem(ErrorCode::InvalidParameter);
         assert_eq!(problem.facts.field.as_deref(), Some(field), "{query}");
     }
     // Of calls that take none, too; those that take some are not disturbed.
