@@ -57,6 +57,12 @@ pub(crate) enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// The same for several groups on one log
+    Groups {
+        /// Passed on: --seconds, --groups, --callers, --dir
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 pub(crate) fn run(sh: &Shell, bench: Bench) -> anyhow::Result<()> {
@@ -84,6 +90,9 @@ pub(crate) fn run(sh: &Shell, bench: Bench) -> anyhow::Result<()> {
         Bench::Node => Ok(cmd!(sh, "cargo run --release --package willow-node --example propose").run()?),
         Bench::Replication { arguments } => {
             Ok(cmd!(sh, "cargo run --release --package willow-peer --example cluster -- {arguments...}").run()?)
+        }
+        Bench::Groups { arguments } => {
+            Ok(cmd!(sh, "cargo run --release --package willow-peer --example groups -- {arguments...}").run()?)
         }
     }
 }
