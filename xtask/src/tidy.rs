@@ -23,10 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("willow", &["willow-api", "willow-client", "willow-model", "willow-peer", "willow-query", "willow-server"]),
     ("willow-harness", &[]),
     ("willow-sim", &["willow-core", "willow-model", "willow-node", "willow-query", "willow-storage"]),
-    (
-        "willow-chaos",
-        &["willow-api", "willow-client", "willow-harness", "willow-model", "willow-query", "willow-sim"],
-    ),
+    ("willow-chaos", &["willow-api", "willow-client", "willow-harness", "willow-model", "willow-query", "willow-sim"]),
     ("willow-examples", &["willow-api", "willow-client", "willow-harness", "willow-model", "willow-query"]),
     ("willow-bench", &["willow-api", "willow-client", "willow-harness", "willow-model", "willow-query"]),
     ("xtask", &["willow-harness"]),

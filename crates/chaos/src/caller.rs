@@ -124,10 +124,9 @@ impl Caller {
         let attempts = self.attempts(&request, request_id.clone(), wait, is_read);
         let answered = match call.abandon {
             None => attempts.await,
-            Some(after) => timeout(after, attempts).await.unwrap_or_else(|_| Answered {
-                outcomes: Err(Outcome::Unknown(HUNG_UP.to_owned())),
-                served_by: None,
-            }),
+            Some(after) => timeout(after, attempts)
+                .await
+                .unwrap_or_else(|_| Answered { outcomes: Err(Outcome::Unknown(HUNG_UP.to_owned())), served_by: None }),
         };
         let outcome = first(answered.outcomes);
         recorder.completed(&ids, [outcome.clone()], answered.served_by);
@@ -290,4 +289,3 @@ pub(crate) fn ok(outcome: Outcome) -> Option<Answer> {
 pub(crate) fn is_gone(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Refused(refusal) if refusal.says_gone() || *refusal == Refusal::NoSuchItem)
 }
-

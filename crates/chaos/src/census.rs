@@ -80,9 +80,7 @@ pub(crate) async fn locks(
 ) -> Result<Vec<(String, Vec<u64>)>, Error> {
     let path = format!("/v1/locks/query?consistency={}", consistency.word());
     let locks: Vec<Lock> = everything(client, &path, names.query()).await?;
-    let shown = |lock: Lock| {
-        (lock.key_values.to_string(), lock.holders.iter().map(|holder| holder.token.0).collect())
-    };
+    let shown = |lock: Lock| (lock.key_values.to_string(), lock.holders.iter().map(|holder| holder.token.0).collect());
     Ok(locks.into_iter().map(shown).collect())
 }
 

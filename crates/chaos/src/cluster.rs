@@ -79,7 +79,11 @@ impl Cluster {
                 ];
                 let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
                 let founder = (place == 0).then(|| "--bootstrap".to_owned());
-                Ok(["server".to_owned(), "--peer-insecure".to_owned()].into_iter().chain(flags).chain(founder).collect())
+                Ok(["server".to_owned(), "--peer-insecure".to_owned()]
+                    .into_iter()
+                    .chain(flags)
+                    .chain(founder)
+                    .collect())
             })?;
             net.set_pid(place, server.id());
             nodes.push(Node {

@@ -2,8 +2,8 @@
 //!
 //! - Through a surviving node: a lock is asked for every few ms, each time with a new request on a connection of
 //!   its own, so that no request that hangs hides a grant; the first grant ends the measurement.
-//! - As a client of the dead node: it takes and gives back a lock in a tight loop; when its connection breaks it
-//!   goes to the next address at once, and repeats its request there.
+//! - As a client of the dead node, with `willow-client` as it is, which knows all three addresses: it takes and
+//!   gives back a lock in a tight loop, and has to find another node when its connection breaks.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -29,8 +29,8 @@ const GIVE_UP: Duration = Duration::from_secs(30);
 const WARM_UP: Duration = Duration::from_millis(150);
 /// Lease of the locks.
 const TTL_MS: u64 = 2000;
-/// How long the client waits for a node that is not the dead one.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A grant that comes so soon after the death was on its way before: no election is so fast.
+const ON_ITS_WAY: Duration = Duration::from_millis(20);
 
 /// Makes locks that nobody else wants.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -44,46 +44,37 @@ pub struct FailOver {
     pub reconnecting_ms: Option<f64>,
 }
 
-/// The client of the node that will die.
+/// A client of the node that will die, which knows the others, too.
 pub(crate) struct Victim {
-    grants: tokio::sync::mpsc::UnboundedReceiver<(Instant, usize)>,
+    grants: tokio::sync::mpsc::UnboundedReceiver<Instant>,
     task: JoinHandle<()>,
 }
 
 impl Victim {
     /// Begins to take locks through `leader`.
     pub(crate) async fn start(cluster: &Cluster, leader: usize) -> anyhow::Result<Self> {
-        let clients = clients(cluster, PATIENCE)?;
+        let mut urls = cluster.urls();
+        urls.rotate_left(leader);
+        let client = Client::new(&urls.join(","))?;
         let (send, grants) = tokio::sync::mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
-            let mut node = leader;
-            loop {
-                let request = request(true);
-                // The same request until it is answered: what was done is answered from the record.
-                while let Err(error) = clients[node].locks().acquire(&request).await {
-                    if !error.retryable() {
-                        break;
-                    }
-                    if matches!(error, Error::Connection(_) | Error::TimedOut) {
-                        node = (node + 1) % NODES;
-                    }
-                    sleep(Duration::from_millis(1)).await;
-                }
-                if send.send((Instant::now(), node)).is_err() {
-                    return;
-                }
+            while !send.is_closed() {
+                let Ok(reply) = client.locks().acquire(&request()).await else { continue };
+                // Nobody listens any more when this fails.
+                let _sent = send.send(Instant::now());
+                let _ended = client.sessions().end(reply.session).await;
             }
         });
         sleep(WARM_UP).await;
         Ok(Self { grants, task })
     }
 
-    /// Time from the death of the leader to the first grant through another node.
-    async fn first_grant(mut self, leader: usize, died: Instant) -> Option<Duration> {
+    /// Time from the death of the leader to the first grant after it.
+    async fn first_grant(mut self, died: Instant) -> Option<Duration> {
         let first = timeout(GIVE_UP, async {
             loop {
                 match self.grants.recv().await {
-                    Some((at, node)) if node != leader => return Some(at.saturating_duration_since(died)),
+                    Some(at) if at > died + ON_ITS_WAY => return Some(at - died),
                     Some(_) => {}
                     None => return None,
                 }
@@ -102,7 +93,7 @@ pub(crate) async fn measure(cluster: &Cluster, victim: Victim, leader: usize, di
         let cluster = cluster.clone();
         survivors.spawn(async move { first_grant(&cluster, node, died).await });
     }
-    let reconnecting = victim.first_grant(leader, died).await;
+    let reconnecting = victim.first_grant(died).await;
     let mut fail_over = FailOver { reconnecting_ms: reconnecting.map(millis), ..FailOver::default() };
     while let Some(survivor) = survivors.join_next().await {
         fail_over.through_survivors_ms.extend(survivor.ok().flatten().map(millis));
@@ -111,7 +102,7 @@ pub(crate) async fn measure(cluster: &Cluster, victim: Victim, leader: usize, di
 }
 
 async fn first_grant(cluster: &Cluster, node: usize, died: Instant) -> Option<Duration> {
-    let client = clients(cluster, GIVE_UP).ok()?.swap_remove(node);
+    let client = Client::with_options(&cluster.urls()[node], once(GIVE_UP)).ok()?;
     let mut tries: JoinSet<Result<Instant, Error>> = JoinSet::new();
     let mut ticks = interval(EVERY);
     let give_up = died + GIVE_UP;
@@ -120,7 +111,7 @@ async fn first_grant(cluster: &Cluster, node: usize, died: Instant) -> Option<Du
             _ = ticks.tick() => {
                 let client = client.clone();
                 tries.spawn(async move {
-                    let reply: AcquireReply = client.locks().acquire(&request(false)).await?;
+                    let reply: AcquireReply = client.locks().acquire(&request()).await?;
                     let granted = Instant::now();
                     // Only to tidy up: the lease is short.
                     let _ended = client.sessions().end(reply.session).await;
@@ -135,19 +126,10 @@ async fn first_grant(cluster: &Cluster, node: usize, died: Instant) -> Option<Du
     None
 }
 
-fn clients(cluster: &Cluster, patience: Duration) -> anyhow::Result<Vec<Client>> {
-    cluster.urls().iter().map(|url| Ok(Client::with_options(url, once(patience))?)).collect()
-}
-
-fn request(with_id: bool) -> AcquireRequest {
+fn request() -> AcquireRequest {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let key_values = KeyValues::user([("probe", number.to_string())]).expect("a number is a valid value");
-    AcquireRequest {
-        key_values: Some(key_values.into()),
-        ttl_ms: Some(TTL_MS),
-        request_id: with_id.then(|| format!("probe-{number}")),
-        ..AcquireRequest::default()
-    }
+    AcquireRequest { key_values: Some(key_values.into()), ttl_ms: Some(TTL_MS), ..AcquireRequest::default() }
 }
 
 fn millis(duration: Duration) -> f64 {

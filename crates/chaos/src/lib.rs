@@ -35,7 +35,7 @@ use std::{
 use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 use willow_sim::{
-    check::{self, Violation},
+    check::{self, Violation, linear},
     history::History,
 };
 
@@ -75,12 +75,43 @@ pub struct Options {
     /// Seconds of faults in a round
     #[arg(long, default_value_t = 40)]
     pub round_seconds: u64,
+    /// Seconds that anything may take once all nodes run and reach each other again
+    #[arg(long, default_value_t = 10)]
+    pub bound_seconds: u64,
     /// The clients
     #[command(flatten)]
     pub crowd: Crowd,
     /// Where histories go in which something is wrong
     #[arg(long, default_value = "target/chaos")]
     pub folder: PathBuf,
+}
+
+impl Options {
+    /// A short run with few clients, for tests: one round, and all the time in the world on a busy machine.
+    #[must_use]
+    pub fn brief(seed: u64, seconds: u64) -> Self {
+        let crowd = Crowd {
+            lockers: 4,
+            counters: 2,
+            producers: 2,
+            readers: 2,
+            flood_lockers: 2,
+            flood_producers: 1,
+            batch: 10,
+        };
+        Self {
+            seed,
+            seconds,
+            faults: 0,
+            acquisitions: 0,
+            items: 0,
+            most_seconds: seconds,
+            round_seconds: seconds,
+            bound_seconds: 120,
+            crowd,
+            folder: std::env::temp_dir().join("willow-chaos"),
+        }
+    }
 }
 
 /// Runs `willow` three times, does all that to it, and checks what its callers saw.
@@ -123,7 +154,8 @@ async fn rounds(
         let length = Duration::from_secs(options.round_seconds);
         // The last round is as long as is left, unless it is for another aim.
         let length = if left.is_zero() { length } else { length.min(left) };
-        let plan = round::Plan { number, seed: options.seed, length, crowd: options.crowd };
+        let bound = Duration::from_secs(options.bound_seconds);
+        let plan = round::Plan { number, seed: options.seed, length, bound, crowd: options.crowd };
         let (history, done) = round::play(plan, cluster, recorder).await?;
         load += length;
         all.faults.extend(done.faults);
@@ -158,21 +190,27 @@ async fn rounds(
 struct Verdict {
     round: u32,
     violations: Vec<Violation>,
+    /// Objects whose linearizability took too long to decide, and objects in all.
+    undecided: (u64, u64),
 }
 
 impl Verdict {
     /// Checks a history, and keeps it if something is wrong.
     fn new(round: u32, history: History, folder: &Path) -> anyhow::Result<Self> {
         let violations = check::all(&history);
+        let of_locks = check::locks::verdicts(&history).into_iter().map(|(_, verdict)| verdict);
+        let verdicts: Vec<linear::Verdict> = of_locks.chain(check::counters::verdicts(&history)).collect();
+        let undecided = verdicts.iter().filter(|verdict| **verdict == linear::Verdict::Undecided).count();
+        let undecided = (undecided as u64, verdicts.len() as u64);
         if !violations.is_empty() {
             std::fs::create_dir_all(folder)?;
             std::fs::write(folder.join(format!("round-{round}.jsonl")), history.to_json())?;
         }
-        Ok(Self { round, violations })
+        Ok(Self { round, violations, undecided })
     }
 
     fn add_to(self, report: &mut Report) {
-        report.add_verdict(self.round, &self.violations, (0, 0));
+        report.add_verdict(self.round, &self.violations, self.undecided);
     }
 }
 

@@ -6,7 +6,11 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use willow_sim::check::{CHECKERS, Violation};
 
-use crate::{failover::FailOver, faults::Fault, recorder::{Figures, STEP_US, Tally}};
+use crate::{
+    failover::FailOver,
+    faults::Fault,
+    recorder::{Figures, STEP_US, Tally},
+};
 
 /// What came of a run.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -19,12 +19,8 @@ use crate::{
 
 /// All leases that clients ask for are shorter.
 const LEASES: Duration = Duration::from_secs(4);
-/// How long after healing anything may take.
-const BOUND: Duration = Duration::from_secs(10);
 /// How long clients go on after healing.
 const AFTER: Duration = Duration::from_secs(2);
-/// How long replicas may take to be equal once nothing is written.
-const LEVEL: Duration = Duration::from_secs(20);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 /// The client of the probes.
@@ -37,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// How long faults are made.
     pub(crate) length: Duration,
+    /// How long after healing anything may take.
+    pub(crate) bound: Duration,
     pub(crate) crowd: Crowd,
 }
 
@@ -48,8 +46,7 @@ pub(crate) async fn play(plan: Plan, cluster: &Cluster, recorder: &Recorder) -> 
     names.prepare(&stubborn).await?;
     recorder.begin(names::setup());
     let (end, over) = tokio::sync::watch::channel(false);
-    let shared =
-        Arc::new(Shared { cluster: cluster.clone(), names: names.clone(), recorder: recorder.clone(), over });
+    let shared = Arc::new(Shared { cluster: cluster.clone(), names: names.clone(), recorder: recorder.clone(), over });
     let seed = rng.random();
     let clients = {
         let shared = Arc::clone(&shared);
@@ -61,13 +58,13 @@ pub(crate) async fn play(plan: Plan, cluster: &Cluster, recorder: &Recorder) -> 
         recorder.stuck(format!("{error:#}"));
     }
     let healed_us = recorder.now_us();
-    let bound_us = u64::try_from(BOUND.as_micros()).unwrap_or(u64::MAX);
+    let bound_us = u64::try_from(plan.bound.as_micros()).unwrap_or(u64::MAX);
     recorder.facts(|facts| (facts.healed_us, facts.bound_us) = (Some(healed_us), bound_us));
     sleep(AFTER).await;
     end.send_replace(true);
     clients.await??;
     let seed = rng.random();
-    settle(&shared, &stubborn, seed).await?;
+    settle(&shared, &stubborn, seed, plan.bound).await?;
     let ended_us = recorder.now_us();
     recorder.facts(|facts| facts.ended_us = ended_us);
     names.clear(&stubborn).await?;
@@ -82,20 +79,20 @@ pub(crate) fn stubborn(cluster: &Cluster) -> anyhow::Result<Client> {
 }
 
 /// Asks for what must be possible once every lease is over, and takes stock.
-async fn settle(shared: &Arc<Shared>, client: &Client, seed: u64) -> anyhow::Result<()> {
+async fn settle(shared: &Arc<Shared>, client: &Client, seed: u64, bound: Duration) -> anyhow::Result<()> {
     sleep(LEASES).await;
     let mut prober = Caller::new(PROBER, Arc::clone(shared), seed)?;
-    nothing_is_held(shared, client).await?;
+    nothing_is_held(shared, client, bound).await?;
     locks_are_free(&mut prober).await;
     work_is_handed_out(&mut prober).await;
     let census = census::take(client, &shared.names, Consistency::Linearizable).await?;
     shared.recorder.facts(|facts| facts.census = Some(census));
-    level(shared).await
+    level(shared, bound).await
 }
 
 /// All leases are over: no lock is left, and nobody waits.
-async fn nothing_is_held(shared: &Shared, client: &Client) -> anyhow::Result<()> {
-    let until = Instant::now() + BOUND;
+async fn nothing_is_held(shared: &Shared, client: &Client, bound: Duration) -> anyhow::Result<()> {
+    let until = Instant::now() + bound;
     loop {
         let held = census::locks(client, &shared.names, Consistency::Linearizable).await?;
         if held.is_empty() {
@@ -122,7 +119,10 @@ async fn locks_are_free(prober: &mut Caller) {
                 }
             }
             other => {
-                prober.shared.recorder.stuck(format!("all leases are over, and lock {lock} is not to be had: {other:?}"));
+                prober
+                    .shared
+                    .recorder
+                    .stuck(format!("all leases are over, and lock {lock} is not to be had: {other:?}"));
             }
         }
     }
@@ -156,10 +156,10 @@ async fn work_is_handed_out(prober: &mut Caller) {
 }
 
 /// Waits until all replicas show the same, and writes down what they show.
-async fn level(shared: &Shared) -> anyhow::Result<()> {
+async fn level(shared: &Shared, bound: Duration) -> anyhow::Result<()> {
     let clients: Result<Vec<Client>, _> = shared.cluster.urls().iter().map(|url| Client::new(url)).collect();
     let clients = clients?;
-    let until = Instant::now() + LEVEL;
+    let until = Instant::now() + bound;
     loop {
         let mut digests = Vec::new();
         for (node, client) in (0..).zip(&clients) {
