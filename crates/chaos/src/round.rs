@@ -5,16 +5,17 @@ use std::{sync::Arc, time::Duration};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use willow_client::{Client, Options, RetryPolicy};
-use willow_sim::history::{Action, Answer, Digest, History, Mode, Outcome};
+use willow_sim::history::{Action, Answer, Delivery, Digest, History, Mode, Outcome};
 
 use crate::{
-    caller::{Caller, SAFE, Shared},
+    caller::{Caller, Shared},
     census::{self, Consistency},
     cluster::{Cluster, NODES},
     faults::{Done, Nemesis},
     names::{self, EXCLUSIVE, LOCKS, Names, UPDATED},
     recorder::Recorder,
     scripts::{self, Crowd},
+    wire::Request,
 };
 
 /// All leases that clients ask for are shorter.
@@ -111,11 +112,11 @@ async fn locks_are_free(prober: &mut Caller) {
         let mode = if place < EXCLUSIVE { Mode::Exclusive } else { Mode::Semaphore { permits: 3, max_permits: 3 } };
         let (locks, owner) = (vec![((*lock).to_owned(), mode)], prober.label());
         let action = Action::Acquire { locks, session: None, ttl_ms: 5000, wait_ms: 0, owner };
-        match prober.call(action, SAFE).await {
+        match prober.fast(action).await {
             Outcome::Ok(Answer::Acquired { session, grants, .. }) => {
                 for grant in grants {
                     let (session, token) = (session.clone(), Some(grant.token));
-                    prober.call(Action::Release { lock: grant.lock, session, token }, SAFE).await;
+                    prober.fast(Action::Release { lock: grant.lock, session, token }).await;
                 }
             }
             other => {
@@ -132,24 +133,23 @@ async fn locks_are_free(prober: &mut Caller) {
 async fn work_is_handed_out(prober: &mut Caller) {
     let queue = prober.shared.names.work.clone();
     for _ in 0..200 {
-        let action = Action::Dequeue { queue: queue.clone(), max_items: 20, lease_ms: 5000, wait_ms: 0 };
-        let Outcome::Ok(Answer::Delivered(deliveries)) = prober.call(action, SAFE).await else { break };
+        let action = Action::Dequeue { queue: queue.clone(), max_items: 50, lease_ms: 5000, wait_ms: 0 };
+        let Outcome::Ok(Answer::Delivered(deliveries)) = prober.fast(action).await else { break };
         if deliveries.is_empty() {
             break;
         }
-        for delivery in deliveries {
-            let action = Action::Ack { queue: queue.clone(), item: delivery.item, token: delivery.token };
-            prober.call(action, SAFE).await;
-        }
+        let ack = |Delivery { item, token, .. }| Action::Ack { queue: queue.clone(), item, token };
+        let actions: Vec<Action> = deliveries.into_iter().map(ack).collect();
+        prober.batch(Request::Ack(queue.clone(), actions.clone()), actions, Duration::ZERO).await;
     }
     let mut other = prober.other();
     let action = Action::Dequeue { queue: queue.clone(), max_items: 1, lease_ms: 60_000, wait_ms: 4000 };
     let brings = async {
         sleep(Duration::from_millis(300)).await;
         let (channel, data) = (UPDATED[0].to_owned(), other.label());
-        other.call(Action::Enqueue { queue, channel, data, updatable: true }, SAFE).await;
+        other.fast(Action::Enqueue { queue, channel, data, updatable: true }).await;
     };
-    let (got, ()) = tokio::join!(prober.call(action, SAFE), brings);
+    let (got, ()) = tokio::join!(prober.fast(action), brings);
     if !matches!(&got, Outcome::Ok(Answer::Delivered(deliveries)) if !deliveries.is_empty()) {
         prober.shared.recorder.stuck(format!("work came, and who waited for it got {got:?}"));
     }

@@ -87,8 +87,7 @@ founding a second cluster. --bootstrap and --join are not looked at where the da
 /// All settings with their defaults, for `--help`.
 fn settings() -> String {
     let mut text = THREE_NODES.to_owned();
-    text +=
-        "\nSettings, as environment variables. The TOML file of --config names them in small letters, without\n\
+    text += "\nSettings, as environment variables. The TOML file of --config names them in small letters, without\n\
                     WILLOW_SERVER_. A flag goes before the environment, that before the file. docs/cli.md explains\n\
                     each.\n\n";
     for (name, default) in defaults() {

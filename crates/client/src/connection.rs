@@ -142,7 +142,9 @@ impl Pool {
         let failed = |error: std::io::Error| Error::Connection(format!("{}: {error}", self.authority));
         let connecting = TcpStream::connect(&*self.authority);
         let stream = tokio::time::timeout(self.connect_timeout, connecting).await;
-        let stream = stream.map_err(|_| Error::Connection(format!("{}: no connection in time", self.authority)))?.map_err(failed)?;
+        let stream = stream
+            .map_err(|_| Error::Connection(format!("{}: no connection in time", self.authority)))?
+            .map_err(failed)?;
         // A request is written in one piece; waiting for more only delays it.
         stream.set_nodelay(true).map_err(failed)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;

@@ -181,7 +181,8 @@ impl Client {
         let reply = self.locks().acquire(&request).await?;
         let mut left = Duration::from_millis(reply.expires_in_ms);
         let session = reply.session;
-        let (client, locks) = (self.hasty(ttl / HASTE), reply.locks.iter().map(|grant| grant.lock).collect::<Vec<Id>>());
+        let (client, locks) =
+            (self.hasty(ttl / HASTE), reply.locks.iter().map(|grant| grant.lock).collect::<Vec<Id>>());
         if locks.is_empty() {
             return Err(Error::Protocol("the reply has no lock".into()));
         }

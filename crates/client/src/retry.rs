@@ -157,8 +157,9 @@ mod tests {
         let policy = RetryPolicy::default();
         for attempt in 1..40 {
             let bound = Duration::from_millis(50).saturating_mul(1 << (attempt - 1).min(16)).min(policy.max_delay);
-            let drawn: Vec<Duration> =
-                (0..100).filter_map(|_| delay(&policy, attempt, &refused(ErrorCode::Overloaded, None).into(), true)).collect();
+            let drawn: Vec<Duration> = (0..100)
+                .filter_map(|_| delay(&policy, attempt, &refused(ErrorCode::Overloaded, None).into(), true))
+                .collect();
             assert_eq!(drawn.len(), 100);
             assert!(drawn.iter().all(|delay| *delay <= bound));
             assert!(drawn.iter().any(|delay| *delay != drawn[0]), "without jitter all clients return at once");

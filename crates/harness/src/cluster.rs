@@ -282,7 +282,8 @@ impl Cluster {
         more.extend(self.options.arguments.iter().cloned());
         let server = Server::launch(&self.program, |dir, address| {
             let data = dir.join("data").display().to_string();
-            let mut arguments = vec!["server".into(), "--data-dir".into(), data, "--listen".into(), address.to_string()];
+            let mut arguments =
+                vec!["server".into(), "--data-dir".into(), data, "--listen".into(), address.to_string()];
             arguments.extend(more);
             Ok(arguments)
         })?;

@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use willow_core::snapshot;
 use willow_core::Machine;
 use willow_core::command::Initialize;
+use willow_core::snapshot;
 use willow_storage::log::{Log, Record};
 use willow_storage::snapshot::SnapshotStore;
 

@@ -30,9 +30,9 @@
 //! a public signature. No error of the disk ends the process.
 #![warn(missing_docs)]
 
+mod backup;
 #[cfg(feature = "bench")]
 pub mod bench;
-mod backup;
 mod clock;
 mod cluster;
 mod config;

@@ -5,8 +5,8 @@ use std::{future::Future, pin::Pin};
 use willow_api::Consistency;
 use willow_core::{Command, Machine, RequestId};
 use willow_node::{
-    Backup, BackupError, ClusterError, ClusterStatus, GroupId, Health, Node, NodeId, NodeState, NodeStatus, ProposeError,
-    Proposed, ReadError, Stats,
+    Backup, BackupError, ClusterError, ClusterStatus, GroupId, Health, Node, NodeId, NodeState, NodeStatus,
+    ProposeError, Proposed, ReadError, Stats,
 };
 
 /// A boxed future, for a trait that is used as an object.

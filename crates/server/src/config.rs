@@ -179,7 +179,10 @@ impl Config {
             _ => {}
         }
         if self.peer_addr.is_none() && listen.ip().is_unspecified() {
-            return refuse("peer_addr", "peer_listen is every address: say at which one the other nodes reach this one");
+            return refuse(
+                "peer_addr",
+                "peer_listen is every address: say at which one the other nodes reach this one",
+            );
         }
         if self.peer_addr.iter().chain(&self.join).any(|addr| !is_host_and_port(addr)) {
             let name = if self.peer_addr.as_deref().is_some_and(is_host_and_port) { "join" } else { "peer_addr" };

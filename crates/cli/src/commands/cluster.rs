@@ -47,8 +47,20 @@ pub(crate) enum Verb {
 }
 
 const NODES: Columns = &[
-    "id", "state", "health", "catalogue", "data", "term", "lag", "log_bytes", "snapshot_bytes", "free_bytes", "version",
-    "client", "peers", "why",
+    "id",
+    "state",
+    "health",
+    "catalogue",
+    "data",
+    "term",
+    "lag",
+    "log_bytes",
+    "snapshot_bytes",
+    "free_bytes",
+    "version",
+    "client",
+    "peers",
+    "why",
 ];
 const GROUPS: Columns = &["group", "name", "leader", "voters", "learners", "term", "committed"];
 
@@ -232,7 +244,14 @@ mod tests {
                 learners: vec![2],
             }],
         };
-        expect![[r#""#]].assert_eq(&table_of(&nodes(&cluster), NODES));
-        expect![[r#""#]].assert_eq(&table_of(&groups(&cluster), GROUPS));
+        expect![[r#"
+            id  state   health       catalogue  data     term  lag  log        snapshot  free       version  client                peers          why
+            1   active  ready        leader     leader   3     2    64.00 MiB  0 B       16.00 GiB  0.1.0    http://10.0.0.1:7070  10.0.0.1:7171  -
+            2   active  ready        learner    learner  3     2    64.00 MiB  0 B       16.00 GiB  0.1.0    http://10.0.0.2:7070  10.0.0.2:7171  -
+            3   active  unreachable  -          -        -     -    -          -         -          -        http://10.0.0.3:7070  10.0.0.3:7171  10.0.0.3:7171 cannot be reached: connection refused"#]].assert_eq(&table_of(&nodes(&cluster), NODES));
+        expect![[r#"
+            group  name  leader  voters  learners  term  committed
+            1      data  none    1,3     2         3     40"#]]
+        .assert_eq(&table_of(&groups(&cluster), GROUPS));
     }
 }

@@ -15,8 +15,8 @@ use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use willow_api::{Consistency, ErrorCode, Problem};
 use willow_core::{Command, RequestId};
 use willow_node::{
-    Backup, BackupError, ClusterError, ClusterStatus, GroupId, Health, ManualClock, Node, NodeId, ProposeError, Proposed,
-    ReadError, Stats,
+    Backup, BackupError, ClusterError, ClusterStatus, GroupId, Health, ManualClock, Node, NodeId, ProposeError,
+    Proposed, ReadError, Stats,
 };
 
 use crate::{
