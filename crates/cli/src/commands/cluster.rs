@@ -102,7 +102,7 @@ struct Written<'a> {
 
 /// Writes the file under another name first, so that what has the name is whole at any time.
 async fn backup(client: &Client, file: &Path) -> anyhow::Result<u64> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut partial = tempfile::NamedTempFile::new_in(folder)?;
     let bytes = client.backup(BufWriter::new(partial.as_file_mut())).await?;
     partial.as_file().sync_all()?;
