@@ -128,6 +128,6 @@ async fn shutdown_sends_waiters_away_and_then_ends() {
     let ended = server.stop();
     let problem = waiting.await.unwrap().problem(ErrorCode::ShuttingDown);
     assert!(problem.retryable);
-    timeout(PATIENCE, ended).await.expect("it ends").unwrap();
+    timeout(PATIENCE, ended).await.expect("it ends").expect("it runs").expect("in order");
     assert!(TcpStream::connect(addr).await.is_err(), "nobody listens any more");
 }
