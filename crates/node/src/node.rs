@@ -1,14 +1,16 @@
 //! A node: starts, serves and stops the groups of one data directory, and speaks for them to its peers.
 
+mod answer;
+mod upkeep;
+
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use willow_core::catalogue::{self, AddNode, NodeFacts, NodeRecord, NodeState};
+use willow_core::catalogue::{self, NodeFacts, NodeRecord, NodeState};
 use willow_core::{Command, Machine, Outcome, Refusal, RequestId};
 use willow_storage::log::Log;
 use willow_storage::vfs::Vfs;
@@ -19,19 +21,13 @@ use crate::health::Health;
 use crate::identity::Identity;
 use crate::join::{Found, Joining};
 use crate::peers::Peers;
-use crate::raft::Change;
-use crate::reconcile::{Step, View};
 use crate::role::Leader;
 use crate::stats::Stats;
 use crate::tasks::{Owned, Tasks, blocking, timeout};
-use crate::transport::{Lane, Service};
-use crate::wire::{self, Answer, Call, Hello, Joined, Refused, Request};
+use crate::transport::Lane;
+use crate::wire::{Answer, Call, Joined};
 use crate::{Config, GroupId, NodeId, ProposeError, ReadError, StartError};
 
-/// How often a node looks whether its leader, or its majority, is still heard, ms.
-const CONTACT_MS: u64 = 250;
-/// How often a group's leader compares its members with the catalogue, ms.
-const RECONCILE_MS: u64 = 300;
 /// How long a node may take to say how it is.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a leader may take to hand over, ms.
@@ -144,7 +140,7 @@ impl Node {
             running: Owned::default(),
         });
         if let Some(peering) = &config.peering {
-            peering.reception.open(Arc::new(Door(Arc::downgrade(&inner))));
+            peering.reception.open(Arc::new(answer::Door(Arc::downgrade(&inner))));
         }
         inner.learn_addresses();
         // The founder's address is in its groups' first entry; who joins finds groups that exist.
@@ -438,145 +434,6 @@ impl Inner {
         }
     }
 
-    fn spawn_tasks(self: &Arc<Self>) {
-        let (weak, tasks) = (Arc::downgrade(self), &self.tasks);
-        for group in [&self.catalogue, &self.data] {
-            group.own(tasks.spawn(Box::pin(group.forward_cancels())));
-        }
-        let catalogue = Arc::clone(&self.catalogue.replica);
-        self.running.push(tasks.spawn(Box::pin(async move {
-            loop {
-                catalogue.changed.notified().await;
-                let Some(node) = weak.upgrade() else { return };
-                node.learn_addresses();
-            }
-        })));
-        self.every(CONTACT_MS, |node| Box::pin(async move { node.check_contact() }));
-        self.every(RECONCILE_MS, |node| Box::pin(async move { node.reconcile(&node.catalogue).await }));
-        self.every(RECONCILE_MS, |node| Box::pin(async move { node.reconcile(&node.data).await }));
-        self.every(RECONCILE_MS, |node| {
-            Box::pin(async move {
-                node.announce().await;
-                node.forget().await;
-            })
-        });
-    }
-
-    /// Does `work` again and again, `pause_ms` after it was done, for as long as the node lives.
-    fn every(self: &Arc<Self>, pause_ms: u64, work: impl Fn(Arc<Self>) -> BoxFuture<'static, ()> + Send + 'static) {
-        let (weak, clock) = (Arc::downgrade(self), Arc::clone(&self.catalogue.clock));
-        self.running.push(self.tasks.spawn(Box::pin(async move {
-            loop {
-                clock.sleep(pause_ms).await;
-                let Some(node) = weak.upgrade() else { return };
-                work(node).await;
-            }
-        })));
-    }
-
-    fn check_contact(&self) {
-        for group in [&self.catalogue, &self.data] {
-            group.check_contact();
-            if self.peers.is_removed() {
-                group.removed();
-            }
-        }
-    }
-
-    /// As the leader, brings the group a step closer to the catalogue: see [`crate::reconcile`].
-    async fn reconcile(&self, group: &Arc<Group>) {
-        if !group.role.is_leading() {
-            return;
-        }
-        if group.is_new() {
-            drop(group.initialize(self.peers.cluster()).await);
-            return;
-        }
-        if group.log.is_stalled() {
-            // A full disk here is no reason for the others to stand still.
-            return self.hand_over(group).await;
-        }
-        if group.consensus.is_log_held() {
-            group.consensus.let_go().await;
-        }
-        let (membership, nodes) = (group.consensus.membership(), self.records());
-        let last_index = group.consensus.progress().last_index;
-        let view = View { me: self.id, membership: &membership, nodes: &nodes, last_index };
-        match view.next(|node| group.consensus.matched(node)) {
-            Some(Step::Change(change)) => self.change_members(group, change).await,
-            Some(Step::HandOver(to)) => {
-                tracing::info!(group = %group.id, %to, "handing over before leaving");
-                drop(group.consensus.transfer(to).await);
-            }
-            None => {}
-        }
-    }
-
-    async fn change_members(&self, group: &Group, change: Change) {
-        tracing::info!(group = %group.id, ?change, "the group's members change");
-        // Without a majority it would not end; the next leader, or round, tries again.
-        let limit = Duration::from_millis(TRANSFER_MS);
-        match timeout(self.tasks.as_ref(), limit, group.consensus.change(change)).await {
-            Some(Ok(())) => {}
-            Some(Err(reason)) => tracing::warn!(group = %group.id, reason, "the members did not change yet"),
-            None => tracing::warn!(group = %group.id, "the members did not change in time"),
-        }
-    }
-
-    /// Gives leadership to the member whose log is closest, if there is another voter.
-    async fn hand_over(&self, group: &Group) {
-        if !group.role.is_leading() {
-            return;
-        }
-        let voters = group.consensus.membership().voters;
-        let others = voters.into_iter().filter(|node| *node != self.id);
-        let Some(to) = others.max_by_key(|node| group.consensus.matched(*node)) else { return };
-        if group.consensus.transfer(to).await.is_ok() {
-            let limit = Duration::from_secs(1);
-            let _moved = timeout(self.tasks.as_ref(), limit, group.role.other_than(Leader::Here)).await;
-        }
-    }
-
-    /// Tells the catalogue what is new about this node.
-    async fn announce(&self) {
-        if self.catalogue.is_new() || !self.data.health.get().is_ready() {
-            return;
-        }
-        let known = self.records().into_iter().find(|record| record.node == self.id.0);
-        let command = match known {
-            Some(record) if record.facts == self.facts || record.state == NodeState::Removed => return,
-            Some(_) => catalogue::Command::Announce { node: self.id.0, facts: self.facts.clone() },
-            // The founder's own first entry: everyone else was added before it knew its id.
-            None if self.id == FOUNDER => {
-                let (identity, facts) = (self.identity.identity, self.facts.clone());
-                catalogue::Command::Add(AddNode { identity, facts, is_founder: true })
-            }
-            None => return,
-        };
-        if let Err(error) = self.change_catalogue(command).await {
-            tracing::debug!(%error, "the catalogue does not know this node's address yet");
-        }
-    }
-
-    /// A leaving node that no group has any more is removed for good.
-    async fn forget(&self) {
-        if !self.catalogue.role.is_leading() {
-            return;
-        }
-        let has = |group: &Group, node: u64| {
-            let members = group.consensus.membership();
-            members.voters.contains(&NodeId(node)) || members.learners.contains(&NodeId(node))
-        };
-        for record in self.records().into_iter().filter(|record| record.state == NodeState::Leaving) {
-            if has(&self.catalogue, record.node) || has(&self.data, record.node) {
-                continue;
-            }
-            if let Err(error) = self.change_catalogue(catalogue::Command::Forget { node: record.node }).await {
-                tracing::debug!(%error, node = record.node, "not forgotten yet");
-            }
-        }
-    }
-
     async fn change_catalogue(&self, command: catalogue::Command) -> Result<NodeRecord, ProposeError> {
         let command = Command::Catalogue(command);
         let proposed = match self.catalogue.propose(command, None).await? {
@@ -598,82 +455,5 @@ impl Inner {
             free_bytes: self.vfs.free_bytes(&self.data_dir).ok(),
             groups: vec![self.catalogue.report(), self.data.report()],
         }
-    }
-
-    async fn respond(&self, request: &[u8]) -> Result<Answer, Refused> {
-        let Request { cluster, from, to, group, call } = wire::decode(request)?;
-        match call {
-            Call::Hello => {
-                return Ok(Answer::Hello(Hello { cluster: self.peers.cluster(), node: self.id.0, bootstraps: 0 }));
-            }
-            Call::Join { identity, facts } => return Ok(Answer::Joined(self.take_in(identity, facts).await)),
-            _ => {}
-        }
-        if cluster != self.peers.cluster() {
-            return Err(Refused::OtherCluster(self.peers.cluster()));
-        }
-        if to != self.id.0 {
-            return Err(Refused::OtherNode(self.id.0));
-        }
-        let is_removed =
-            |machine: &Machine| machine.catalogue().node(from).is_some_and(|record| record.state == NodeState::Removed);
-        if self.catalogue.read_stale(is_removed) {
-            return Err(Refused::Removed);
-        }
-        let group = self.group(group).ok_or(Refused::NoSuchGroup(group))?;
-        self.dispatch(group, call).await
-    }
-
-    async fn dispatch(&self, group: &Arc<Group>, call: Call) -> Result<Answer, Refused> {
-        let consensus = &group.consensus;
-        match call {
-            Call::Append(append) => {
-                let answer = consensus.append(append).await?;
-                if !matches!(answer, Answer::Append(wire::Appended::HigherVote(_))) {
-                    group.heard_leader();
-                }
-                Ok(answer)
-            }
-            Call::Vote(vote) => consensus.vote(vote, false).await,
-            Call::PreVote(vote) => consensus.vote(vote, true).await,
-            Call::Transfer(transfer) => consensus.take_leadership(transfer).await,
-            Call::SnapshotBegin(begin) => consensus.snapshot_begin(begin).await,
-            Call::SnapshotChunks(chunks) => {
-                group.heard_leader();
-                consensus.snapshot_chunks(chunks).await
-            }
-            Call::SnapshotEnd(end) => consensus.snapshot_end(end).await,
-            Call::Propose { envelope, cancel_on_drop } => Ok(group.answer_propose(envelope, cancel_on_drop).await),
-            Call::ReadIndex => Ok(Answer::ReadIndex(consensus.read_index().await)),
-            Call::Report => Ok(Answer::Report(self.report())),
-            Call::Lead { node } => {
-                let handed = consensus.transfer(NodeId(node)).await;
-                Ok(Answer::Lead(handed.map_err(|stopped| stopped.to_string())))
-            }
-            Call::Hello | Call::Join { .. } => Err(Refused::Malformed("it is not for a group".to_owned())),
-        }
-    }
-
-    async fn take_in(&self, identity: u128, facts: NodeFacts) -> Result<Joined, ProposeError> {
-        let record =
-            self.change_catalogue(catalogue::Command::Add(AddNode { identity, facts, is_founder: false })).await?;
-        Ok(Joined { cluster: self.peers.cluster(), node: record.node })
-    }
-}
-
-/// Where peers knock.
-#[derive(Debug)]
-struct Door(Weak<Inner>);
-
-impl Service for Door {
-    fn answer(&self, request: Bytes) -> BoxFuture<'static, Bytes> {
-        let node = self.0.upgrade();
-        Box::pin(async move {
-            let answer = match node {
-                Some(node) => node.respond(&request).await,
-                None => Err(Refused::NotRunning),
-            };
-            wire::encode(&answer.unwrap_or_else(Answer::Refused))
-        })
     }
 }
