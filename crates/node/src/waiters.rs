@@ -3,7 +3,7 @@
 //! A waiter is registered from inside the apply that answered `Waiting`, before the effects of that apply
 //! are handed out, so no [`Effect::Resolve`](willow_core::Effect::Resolve) can pass between the two.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -31,7 +31,7 @@ pub(crate) struct Waiters {
 
 #[derive(Default)]
 struct Open {
-    by_wait: HashMap<WaiterId, Vec<Entry>>,
+    by_wait: BTreeMap<WaiterId, Vec<Entry>>,
     /// Distinguishes callers of one wait.
     next_key: u64,
     /// Set when the node stops: whoever comes now is sent away.
