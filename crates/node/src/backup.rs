@@ -22,11 +22,12 @@ use willow_core::snapshot;
 use willow_storage::log::{Log, Record};
 use willow_storage::snapshot::SnapshotStore;
 
+use crate::clock::secret;
 use crate::group::Group;
 use crate::group_log::key;
 use crate::identity::Identity;
 use crate::record::{self, EntryId, Members, SnapshotHead, VoteRecord};
-use crate::snapshots::Sending;
+use crate::snapshots::{self, Sending};
 use crate::{Config, GroupId, Node, ReadError, SnapshotError};
 
 const MAGIC: &[u8; 8] = b"WLWBKP01";
@@ -106,7 +107,7 @@ impl Group {
     async fn backup(self: &Arc<Self>) -> Result<Backup, BackupError> {
         self.confirm_read().await?;
         let index = |id: Option<EntryId>| id.map(|id| id.index);
-        let least = index(self.replica.with(|state| state.applied));
+        let least = index(self.replica.read(|state| state.applied));
         self.snapshot().await?;
         let kept = self.snapshots.latest().filter(|kept| index(kept.head.last) >= least);
         let kept = kept.ok_or(BackupError::CatchingUp)?;
@@ -264,13 +265,11 @@ fn check(backup: &Path) -> Result<(), RestoreError> {
 
 fn write_snapshot(config: &Config, backup: &Path, peer_addr: &str, cluster: u128) -> Result<BackupHead, RestoreError> {
     let write = |error: &dyn Display| RestoreError::Write(error.to_string());
-    let mut secret = [0; 32];
-    secret[..16].copy_from_slice(&config.entropy.draw().to_le_bytes());
-    secret[16..].copy_from_slice(&config.entropy.draw().to_le_bytes());
+    let secret = secret(config.entropy.as_ref());
     let nodes = [(FIRST.node, peer_addr.to_owned())].into();
     let members = Members { configs: vec![[FIRST.node].into()], nodes };
     let head = SnapshotHead { group: GroupId::DATA.0, last: Some(FIRST), members_at: Some(FIRST), members };
-    let dir = config.data_dir.join("snapshots").join(GroupId::DATA.to_string());
+    let dir = snapshots::dir(config, GroupId::DATA);
     let store = SnapshotStore::open(Arc::clone(&config.vfs), &dir, config.snapshots);
     let store = store.map_err(|error| write(&error))?;
     let head = record::encode(&head).map_err(|error| write(&error))?;

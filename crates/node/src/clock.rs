@@ -213,6 +213,14 @@ pub trait Entropy: Debug + Send + Sync + 'static {
     fn draw(&self) -> u128;
 }
 
+/// 256 fresh random bits.
+pub(crate) fn secret(entropy: &dyn Entropy) -> [u8; 32] {
+    let mut secret = [0; 32];
+    secret[..16].copy_from_slice(&entropy.draw().to_le_bytes());
+    secret[16..].copy_from_slice(&entropy.draw().to_le_bytes());
+    secret
+}
+
 /// Cryptographically strong bits of this process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEntropy;

@@ -10,7 +10,7 @@ use willow_core::command::Initialize;
 use willow_core::{Command, Machine, Refusal};
 use willow_storage::log::Log;
 
-use crate::clock::{Entropy, LogClock};
+use crate::clock::{Entropy, LogClock, secret};
 use crate::cluster::{GroupReport, Role};
 use crate::group_log::{GroupLog, LogEvents};
 use crate::health::{Health, HealthCell};
@@ -52,8 +52,6 @@ pub(crate) struct Group {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) tasks: Arc<dyn Tasks>,
     pub(crate) peers: Arc<Peers>,
-    /// There may be other nodes.
-    pub(crate) is_clustered: bool,
     pub(crate) read_rounds: Mutex<ReadRounds>,
     /// When a leader was last heard, monotonic ms.
     leader_heard_ms: AtomicU64,
@@ -146,7 +144,6 @@ impl Group {
             entropy: Arc::clone(&config.entropy),
             tasks,
             peers,
-            is_clustered: config.peering.is_some(),
             read_rounds: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             running: Owned::default(),
@@ -251,10 +248,7 @@ impl Group {
 
     /// The first command of a group: names the cluster and sets the group's secret.
     pub(crate) async fn initialize(self: &Arc<Self>, cluster: u128) -> Result<(), ProposeError> {
-        let halves = [self.entropy.draw().to_le_bytes(), self.entropy.draw().to_le_bytes()];
-        let mut secret = [0; 32];
-        secret[..16].copy_from_slice(&halves[0]);
-        secret[16..].copy_from_slice(&halves[1]);
+        let secret = secret(self.entropy.as_ref());
         let command = Command::Initialize(Initialize { cluster, secret });
         match self.propose(command, None).await {
             // A crash between the two steps of a first start, or another node, was there first.

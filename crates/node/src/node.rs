@@ -22,6 +22,7 @@ use crate::identity::Identity;
 use crate::join::{Found, Joining};
 use crate::peers::Peers;
 use crate::role::Leader;
+use crate::snapshots;
 use crate::stats::Stats;
 use crate::tasks::{Owned, Tasks, blocking, timeout};
 use crate::transport::Lane;
@@ -41,6 +42,16 @@ pub enum Proposed {
     Done(Outcome),
     /// The command waits; the handle brings the answer.
     Waiting(Waiting),
+}
+
+impl Proposed {
+    /// The final answer, waited for if need be.
+    pub(crate) async fn outcome(self) -> Result<Outcome, ProposeError> {
+        match self {
+            Self::Done(outcome) => Ok(outcome),
+            Self::Waiting(waiting) => waiting.await,
+        }
+    }
 }
 
 /// A command that waits. A future of its final answer.
@@ -111,15 +122,15 @@ impl Node {
     pub async fn open(config: Config) -> Result<Self, StartError> {
         config.validate()?;
         let tasks = config.runtime.tasks();
-        let facts = config.peering.as_ref().map_or_else(NodeFacts::default, |peering| NodeFacts {
-            peer_addr: peering.peer_addr.as_str().into(),
-            client_url: peering.client_url.as_str().into(),
-            version: Box::default(),
-        });
-        let facts = NodeFacts { version: env!("CARGO_PKG_VERSION").into(), ..facts };
+        let peering = config.peering.as_ref();
+        let facts = NodeFacts {
+            peer_addr: peering.map_or("", |peering| &peering.peer_addr).into(),
+            client_url: peering.map_or("", |peering| &peering.client_url).into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        };
         let identity = identify(&config, &facts, &tasks).await?;
         let id = NodeId(identity.node);
-        let transport = config.peering.as_ref().map(|peering| Arc::clone(&peering.transport));
+        let transport = peering.map(|peering| Arc::clone(&peering.transport));
         let peers = Peers::new(identity.cluster, id, transport, Arc::clone(&tasks));
         let opening = open_log(config.clone());
         let opened = blocking(tasks.as_ref(), opening).await;
@@ -139,7 +150,7 @@ impl Node {
             log,
             running: Owned::default(),
         });
-        if let Some(peering) = &config.peering {
+        if let Some(peering) = peering {
             peering.reception.open(Arc::new(answer::Door(Arc::downgrade(&inner))));
         }
         inner.learn_addresses();
@@ -180,10 +191,7 @@ impl Node {
     /// # Errors
     /// See [`ProposeError`]; each variant says whether anything was done.
     pub async fn propose(&self, command: Command, request_id: Option<RequestId>) -> Result<Outcome, ProposeError> {
-        match self.propose_waiting(command, request_id).await? {
-            Proposed::Done(outcome) => Ok(outcome),
-            Proposed::Waiting(waiting) => waiting.await,
-        }
+        self.propose_waiting(command, request_id).await?.outcome().await
     }
 
     /// Like [`Node::propose`], but answers with a handle as soon as the command waits.
@@ -405,8 +413,10 @@ fn open_log(config: Config) -> impl FnOnce() -> Result<Log, StartError> {
     move || {
         let failed = |error: &dyn std::fmt::Display| StartError::Storage(error.to_string());
         let has_snapshots = [GroupId::CATALOGUE, GroupId::DATA].into_iter().any(|group| {
-            let dir = config.data_dir.join("snapshots").join(group.to_string());
-            config.vfs.list(&dir).is_ok_and(|names| names.iter().any(|name| name.ends_with(".snap")))
+            config
+                .vfs
+                .list(&snapshots::dir(&config, group))
+                .is_ok_and(|names| names.iter().any(|name| name.ends_with(".snap")))
         });
         let opened = Log::open(Arc::clone(&config.vfs), &config.data_dir.join("log"), config.log.clone());
         let (log, recovered) = opened.map_err(|error| failed(&error))?;
@@ -436,11 +446,7 @@ impl Inner {
 
     async fn change_catalogue(&self, command: catalogue::Command) -> Result<NodeRecord, ProposeError> {
         let command = Command::Catalogue(command);
-        let proposed = match self.catalogue.propose(command, None).await? {
-            Proposed::Done(outcome) => outcome,
-            Proposed::Waiting(waiting) => waiting.await?,
-        };
-        match proposed {
+        match self.catalogue.propose(command, None).await?.outcome().await? {
             Outcome::Catalogue(record) => Ok(record),
             _ => Err(ProposeError::OutcomeUnknown { reason: "the answer was not the catalogue's".to_owned() }),
         }

@@ -68,6 +68,11 @@ impl Peers {
         self.cluster
     }
 
+    /// Whether there may be others at all.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.transport.is_none()
+    }
+
     /// Whether a peer said that the cluster has let this node go.
     pub(crate) fn is_removed(&self) -> bool {
         self.is_removed.load(Ordering::Relaxed)

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use willow_core::command::CancelWait;
 use willow_core::{Batch, Command, Envelope};
 
@@ -44,7 +45,8 @@ impl From<&Config> for Bounds {
 #[derive(Debug)]
 pub(crate) struct Encoded {
     envelope: Envelope,
-    bytes: Vec<u8>,
+    /// Shared with whoever may have to send it elsewhere.
+    bytes: Bytes,
 }
 
 impl Encoded {
@@ -54,11 +56,11 @@ impl Encoded {
         if bytes.len() > COMMAND_BYTES {
             return Err(ProposeError::TooLarge { bytes: bytes.len(), limit: COMMAND_BYTES });
         }
-        Ok(Self { envelope, bytes })
+        Ok(Self { envelope, bytes: bytes.into() })
     }
 
     /// A command that another node encoded.
-    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Self, ProposeError> {
+    pub(crate) fn from_bytes(bytes: Bytes) -> Result<Self, ProposeError> {
         if bytes.len() > COMMAND_BYTES {
             return Err(ProposeError::TooLarge { bytes: bytes.len(), limit: COMMAND_BYTES });
         }
@@ -67,7 +69,7 @@ impl Encoded {
     }
 
     /// The encoding.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 }

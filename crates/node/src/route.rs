@@ -69,11 +69,10 @@ impl Group {
     ) -> Result<Proposed, ProposeError> {
         let (is_repeatable, may_wait) = (request_id.is_some(), command.may_wait());
         let encoded = Encoded::new(Envelope { request_id, entropy: self.entropy.draw(), command })?;
-        if !self.is_clustered {
+        if self.peers.is_alone() {
             return self.propose_here(encoded, !is_repeatable).await;
         }
-        let envelope = Bytes::copy_from_slice(encoded.bytes());
-        let route = Route { group: Arc::clone(self), envelope, is_repeatable };
+        let route = Route { group: Arc::clone(self), envelope: encoded.bytes().clone(), is_repeatable };
         if self.role.is_leading() {
             match self.propose_here(encoded, !is_repeatable).await {
                 Ok(Proposed::Done(outcome)) => return Ok(Proposed::Done(outcome)),
@@ -114,16 +113,14 @@ impl Group {
         }
     }
 
+    /// The same with an envelope that is encoded already, to the end of its wait.
+    async fn propose_encoded(&self, envelope: Bytes, cancel_on_drop: bool) -> Result<Outcome, ProposeError> {
+        self.propose_here(Encoded::from_bytes(envelope)?, cancel_on_drop).await?.outcome().await
+    }
+
     /// Answers a node that forwards a command, with the end of its wait.
     pub(crate) async fn answer_propose(&self, envelope: Bytes, cancel_on_drop: bool) -> wire::Answer {
-        let outcome = async {
-            let encoded = Encoded::from_bytes(envelope.into())?;
-            match self.propose_here(encoded, cancel_on_drop).await? {
-                Proposed::Done(outcome) => Ok(outcome),
-                Proposed::Waiting(waiting) => waiting.await,
-            }
-        };
-        wire::Answer::Proposed(match outcome.await {
+        wire::Answer::Proposed(match self.propose_encoded(envelope, cancel_on_drop).await {
             Ok(outcome) => Ok(Ok(outcome)),
             Err(ProposeError::Refused(refusal)) => Ok(Err(refusal)),
             Err(error) => Err(error),
@@ -235,16 +232,7 @@ impl Route {
 
     async fn attempt(&self, leader: Leader) -> Tried {
         match leader {
-            Leader::Here => {
-                let outcome = async {
-                    let encoded = Encoded::from_bytes(self.envelope.to_vec())?;
-                    match self.group.propose_here(encoded, !self.is_repeatable).await? {
-                        Proposed::Done(outcome) => Ok(outcome),
-                        Proposed::Waiting(waiting) => waiting.await,
-                    }
-                };
-                self.judge(outcome.await)
-            }
+            Leader::Here => self.judge(self.group.propose_encoded(self.envelope.clone(), !self.is_repeatable).await),
             Leader::There(node) => {
                 let call = Call::Propose { envelope: self.envelope.clone(), cancel_on_drop: !self.is_repeatable };
                 match self.group.peers.call(node, self.group.id, Lane::Client, call).await {

@@ -7,6 +7,7 @@
 //! The machine copies what changes before it has been read, so the snapshot is of one moment, and an apply
 //! never waits for more than one chunk.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +26,11 @@ use crate::{Config, GroupId, SnapshotError, StartError};
 
 /// A transfer that brings nothing for this long, ms, does not keep this node from writing snapshots of its own.
 const RECEIVE_IDLE_MS: u64 = 60_000;
+
+/// Where a group's snapshots are.
+pub(crate) fn dir(config: &Config, group: GroupId) -> PathBuf {
+    config.data_dir.join("snapshots").join(group.to_string())
+}
 
 /// Where one group's snapshots are kept. Only the newest matters.
 #[derive(Debug)]
@@ -111,8 +117,7 @@ struct Begun {
 impl Snapshots {
     /// Opens the store and finds the newest intact snapshot.
     pub(crate) fn open(config: &Config, group: GroupId, stats: Arc<Cells>) -> Result<Self, StartError> {
-        let dir = config.data_dir.join("snapshots").join(group.to_string());
-        let store = SnapshotStore::open(Arc::clone(&config.vfs), &dir, config.snapshots)
+        let store = SnapshotStore::open(Arc::clone(&config.vfs), &dir(config, group), config.snapshots)
             .map_err(|error| StartError::Storage(error.to_string()))?;
         let latest = match store.latest().map_err(failed)?.snapshot {
             None => None,

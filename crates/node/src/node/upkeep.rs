@@ -19,6 +19,7 @@ use crate::tasks::timeout;
 const CONTACT_MS: u64 = 250;
 /// How often a group's leader compares its members with the catalogue, ms.
 const RECONCILE_MS: u64 = 300;
+
 impl Inner {
     pub(super) fn spawn_tasks(self: &Arc<Self>) {
         let (weak, tasks) = (Arc::downgrade(self), &self.tasks);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::metrics::RaftServerMetrics;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, ClientWriteResult, TransferLeaderRequest, VoteRequest,
 };
@@ -17,7 +18,7 @@ use super::consensus::{Change, Consensus, Ended, Hear, Leadership, Membership, P
 use super::log_store::{LogStore, decode_entry};
 use super::network::Network;
 use super::state_machine::StateMachine;
-use super::types::{Completion, RaftLogId, RaftStoredMembership, TypeConfig, entry_id, log_id, vote, vote_record};
+use super::types::{Completion, RaftLogId, TypeConfig, entry_id, log_id, vote, vote_record};
 use crate::cluster::Role;
 use crate::proposal::Proposal;
 use crate::tasks::{Tasks, blocking, timeout};
@@ -90,18 +91,6 @@ impl<R: AsyncRuntime> Member<R> {
         Ok(Self { raft, node, machine, network, tasks, alive: weak })
     }
 
-    fn leadership_now(&self) -> Leadership {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        leadership(
-            self.node,
-            metrics.vote.leader_id().term,
-            metrics.current_leader,
-            metrics.state,
-            &metrics.membership_config,
-        )
-    }
-
     async fn elected_or_led(&self) -> Result<(), StartError> {
         let led = self.raft.wait(None).metrics(|metrics| metrics.current_leader.is_some(), "a leader").await;
         led.map_err(|error| StartError::Raft(error.to_string()))?;
@@ -142,7 +131,7 @@ impl<R: AsyncRuntime> Consensus for Member<R> {
             {
                 let alone = BTreeMap::from([(self.node.0, BasicNode::new(addr))]);
                 self.raft.initialize(alone).await.map_err(|error| StartError::Raft(error.to_string()))?;
-            } else if is_initialized && self.leadership_now().is_alone {
+            } else if is_initialized && leadership(self.node, &self.raft.server_metrics().borrow_watched()).is_alone {
                 // Nobody else can lead: there is nothing to wait for.
                 self.raft.trigger().elect(false).await.map_err(start_error)?;
             }
@@ -163,16 +152,7 @@ impl<R: AsyncRuntime> Consensus for Member<R> {
         drop(self.tasks.spawn(Box::pin(async move {
             let mut last = None;
             loop {
-                let now = {
-                    let seen = metrics.borrow_watched();
-                    leadership(
-                        node,
-                        seen.vote.leader_id().term,
-                        seen.current_leader,
-                        seen.state,
-                        &seen.membership_config,
-                    )
-                };
+                let now = leadership(node, &metrics.borrow_watched());
                 if last != Some(now) {
                     last = Some(now);
                     hear(now);
@@ -187,15 +167,8 @@ impl<R: AsyncRuntime> Consensus for Member<R> {
     fn progress(&self) -> Progress {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let index = |id: &Option<RaftLogId>| id.as_ref().map_or(0, openraft::LogId::index);
         Progress {
-            leadership: leadership(
-                self.node,
-                metrics.current_term,
-                metrics.current_leader,
-                metrics.state,
-                &metrics.membership_config,
-            ),
+            leadership: leadership(self.node, &self.raft.server_metrics().borrow_watched()),
             last_index: metrics.last_log_index.unwrap_or(0),
             committed_index: index(&metrics.cluster_committed).max(index(&metrics.local_committed)),
             snapshot_index: index(&metrics.snapshot),
@@ -265,7 +238,6 @@ impl<R: AsyncRuntime> Consensus for Member<R> {
     fn is_log_held(&self) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let index = |id: &Option<RaftLogId>| id.as_ref().map_or(0, openraft::LogId::index);
         let held = index(&metrics.snapshot).saturating_sub(index(&metrics.purged));
         held > ENTRIES_HELD
     }
@@ -275,7 +247,6 @@ impl<R: AsyncRuntime> Consensus for Member<R> {
             let late: Vec<u64> = {
                 let metrics = self.raft.metrics();
                 let metrics = metrics.borrow_watched();
-                let index = |id: &Option<RaftLogId>| id.as_ref().map_or(0, openraft::LogId::index);
                 let wanted = index(&metrics.snapshot).saturating_sub(ENTRIES_KEPT);
                 let replication = metrics.replication.iter().flatten();
                 let late = replication.filter(|(_, matched)| index(matched) < wanted).map(|(node, _)| *node);
@@ -431,21 +402,20 @@ impl Drop for Guard {
     }
 }
 
-fn leadership(
-    node: NodeId,
-    term: u64,
-    leader: Option<u64>,
-    state: ServerState,
-    membership: &RaftStoredMembership,
-) -> Leadership {
-    let role = match state {
+fn leadership<R: AsyncRuntime>(node: NodeId, metrics: &RaftServerMetrics<TypeConfig<R>>) -> Leadership {
+    let role = match metrics.state {
         ServerState::Leader => Role::Leader,
         ServerState::Candidate => Role::Candidate,
         ServerState::Follower => Role::Follower,
         ServerState::Learner | ServerState::Shutdown => Role::Learner,
     };
-    let is_alone = membership.voter_ids().eq([node.0]);
-    Leadership { term, leader: leader.map(NodeId), role, is_alone }
+    let is_alone = metrics.membership_config.voter_ids().eq([node.0]);
+    Leadership { term: metrics.vote.leader_id().term, leader: metrics.current_leader.map(NodeId), role, is_alone }
+}
+
+/// Zero before the first entry.
+fn index(id: &Option<RaftLogId>) -> u64 {
+    id.as_ref().map_or(0, openraft::LogId::index)
 }
 
 fn leader<R: AsyncRuntime>(forward: &ForwardToLeader<TypeConfig<R>>) -> Option<NodeId> {
