@@ -5,9 +5,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use willow_core::{Command, Outcome, RequestId};
-use willow_node::ProposeError;
+use willow_node::{Node, ProposeError};
 
 use super::host::Host;
+use super::life::Life;
 use super::net::Net;
 use crate::time;
 use crate::workload::{CallError, Endpoint, Look, Looked};
@@ -43,6 +44,20 @@ impl World {
     pub(super) fn host(&self, place: usize) -> Option<Host> {
         self.hosts.lock().get(place).cloned()
     }
+
+    /// The way between a client and a node, there or back.
+    async fn hop(&self, place: usize) {
+        time::sleep_us(HOP_US).await;
+        self.net.thawed(place).await;
+    }
+
+    /// The way there, and who is found.
+    async fn reach(&self, place: usize) -> Result<(Node, Life), CallError> {
+        let host = self.host(place);
+        self.hop(place).await;
+        let found = host.and_then(|host| host.node());
+        found.ok_or_else(|| CallError::NotDone("nobody listens there".to_owned()))
+    }
 }
 
 impl Endpoint for World {
@@ -56,18 +71,13 @@ impl Endpoint for World {
         command: Command,
         request_id: Option<RequestId>,
     ) -> BoxFuture<'static, Result<Outcome, CallError>> {
-        let (host, net) = (self.host(node), self.net.clone());
+        let world = self.clone();
         Box::pin(async move {
-            time::sleep_us(HOP_US).await;
-            net.thawed(node).await;
-            let Some((running, life)) = host.and_then(|host| host.node()) else {
-                return Err(CallError::NotDone("nobody listens there".to_owned()));
-            };
+            let (running, life) = world.reach(node).await?;
             let gone = || CallError::Unknown("the node went away".to_owned());
             let proposed = life.bound(running.propose(command, request_id)).await.ok_or_else(gone)?;
             drop(running);
-            time::sleep_us(HOP_US).await;
-            net.thawed(node).await;
+            world.hop(node).await;
             if life.is_over() {
                 return Err(gone());
             }
@@ -76,13 +86,9 @@ impl Endpoint for World {
     }
 
     fn read(&self, node: usize, stale: bool, look: Look) -> BoxFuture<'static, Result<(Looked, u32), CallError>> {
-        let (host, net) = (self.host(node), self.net.clone());
+        let world = self.clone();
         Box::pin(async move {
-            time::sleep_us(HOP_US).await;
-            net.thawed(node).await;
-            let Some((running, life)) = host.and_then(|host| host.node()) else {
-                return Err(CallError::NotDone("nobody listens there".to_owned()));
-            };
+            let (running, life) = world.reach(node).await?;
             let gone = || CallError::NotDone("the node went away".to_owned());
             let looked = if stale {
                 running.read_stale(look)
@@ -91,8 +97,7 @@ impl Endpoint for World {
                 read.map_err(|error| CallError::NotDone(error.to_string()))?
             };
             drop(running);
-            time::sleep_us(HOP_US).await;
-            net.thawed(node).await;
+            world.hop(node).await;
             if life.is_over() { Err(gone()) } else { Ok((looked, life.number)) }
         })
     }
