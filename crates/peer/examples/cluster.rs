@@ -7,26 +7,20 @@
 //! is measured is replication: three logs, each synced, on one disk, and all nodes on the same cores.
 #![allow(clippy::print_stdout, reason = "a table on stdout is what it is for")]
 
+mod support;
+
 use std::{
-    error::Error,
-    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
-use willow_core::{Command, WaiterId, command::CancelWait};
-use willow_node::{Config, GroupId, Node, Peering, Reception, Role, Start, Stats};
+use support::{NODES, Result, WARM_UP};
+use willow_node::{Config, GroupId, Node, Role, Start, Stats};
 use willow_peer::{
-    PeerListener, PeerTls, PeerTransport, Security,
+    PeerTls, Security,
     certs::{self, NewNode},
 };
-
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
-
-const NODES: usize = 3;
-const WARM_UP: Duration = Duration::from_millis(500);
 
 struct Args {
     seconds: f64,
@@ -96,10 +90,7 @@ async fn cluster(args: &Args, dir: &Path) -> Result<Vec<Node>> {
     let mut starting = Vec::new();
     let mut first = None;
     for index in 0..NODES {
-        let listener = PeerListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), security.clone()).await?;
-        let addr = listener.local_addr().to_string();
-        let reception = Reception::default();
-        tokio::spawn(listener.serve(Arc::new(reception.clone()), std::future::pending()));
+        let (addr, reception) = support::listen(&security).await?;
         let start = match &first {
             None => Start::Bootstrap { others: Vec::new() },
             Some(first) => Start::Join { members: vec![String::clone(first)] },
@@ -109,13 +100,7 @@ async fn cluster(args: &Args, dir: &Path) -> Result<Vec<Node>> {
         if let Some(in_flight) = args.in_flight {
             config.batches_in_flight = in_flight;
         }
-        config.peering = Some(Peering {
-            transport: Arc::new(PeerTransport::new(security.clone())),
-            reception,
-            peer_addr: addr,
-            client_url: String::new(),
-            start,
-        });
+        config.peering = Some(support::peering(&security, addr, reception, start));
         starting.push(Node::start(config));
     }
     let nodes: Vec<Node> = join_all(starting).await.into_iter().collect::<std::result::Result<_, _>>()?;
@@ -147,10 +132,8 @@ async fn measure(
     duration: Duration,
 ) -> Result<()> {
     let (before, began) = (stats(nodes), Instant::now());
-    let mut times = load(&nodes[index], callers, duration).await?;
+    let times = load(&nodes[index], callers, duration).await?;
     let (took, after) = (began.elapsed().as_secs_f64(), stats(nodes));
-    times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_micros();
     let batches = (after[leader].batches - before[leader].batches) as f64;
     let durable: Vec<String> = before
         .iter()
@@ -161,12 +144,8 @@ async fn measure(
         })
         .collect();
     println!(
-        "{via:<9} {callers:>4} callers {:>8.0}/s  p50 {:>6} p99 {:>6} µs  {:>6.0} batches/s of {:>5.1}  durable {} µs (leader {leader})",
-        times.len() as f64 / took,
-        at(0.5),
-        at(0.99),
-        batches / took,
-        times.len() as f64 / batches,
+        "{via:<9} {callers:>4} callers {}  durable {} µs (leader {leader})",
+        support::figures(&times, took, batches),
         durable.join(" "),
     );
     Ok(())
@@ -178,24 +157,12 @@ fn stats(nodes: &[Node]) -> Vec<Stats> {
 
 /// How long each proposal took.
 async fn load(node: &Node, callers: usize, duration: Duration) -> Result<Vec<Duration>> {
-    let end = Instant::now() + duration;
-    let call = || {
+    let caller = |_number| {
         let node = node.clone();
-        tokio::spawn(async move {
-            let mut times = Vec::new();
-            while Instant::now() < end {
-                let began = Instant::now();
-                let command = Command::CancelWait(CancelWait { waiter: WaiterId(u64::MAX), undelivered: None });
-                node.propose(command, None).await?;
-                times.push(began.elapsed());
-            }
-            Ok::<_, willow_node::ProposeError>(times)
-        })
+        move || {
+            let node = node.clone();
+            async move { node.propose(support::command(), None).await }
+        }
     };
-    let calls: Vec<_> = (0..callers).map(|_| call()).collect();
-    let mut times = Vec::new();
-    for call in calls {
-        times.extend(call.await??);
-    }
-    Ok(times)
+    support::load(callers, duration, caller).await
 }

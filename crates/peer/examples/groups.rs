@@ -8,23 +8,17 @@
 //! command is one that the machine answers at once: the cancellation of a wait that is not there.
 #![allow(clippy::print_stdout, reason = "a table on stdout is what it is for")]
 
+mod support;
+
 use std::{
-    error::Error,
-    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
-use willow_core::{Command, WaiterId, command::CancelWait};
-use willow_node::{Config, NodeId, Peering, Reception, Start, bench::Groups};
-use willow_peer::{PeerListener, PeerTransport, Security};
-
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
-
-const NODES: usize = 3;
-const WARM_UP: Duration = Duration::from_millis(500);
+use support::{NODES, Result, WARM_UP};
+use willow_node::{Config, NodeId, Start, bench::Groups};
+use willow_peer::Security;
 
 struct Args {
     seconds: f64,
@@ -72,23 +66,15 @@ fn main() -> Result<()> {
 async fn open(dir: &Path, groups: usize) -> Result<Vec<Groups>> {
     let (mut receptions, mut addrs) = (Vec::new(), Vec::new());
     for index in 1..=NODES {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = PeerListener::bind(any, Security::Insecure).await?;
-        addrs.push((NodeId(index as u64), listener.local_addr().to_string()));
-        let reception = Reception::default();
-        tokio::spawn(listener.serve(Arc::new(reception.clone()), std::future::pending()));
+        let (addr, reception) = support::listen(&Security::Insecure).await?;
+        addrs.push((NodeId(index as u64), addr));
         receptions.push(reception);
     }
     let mut nodes = Vec::new();
     for ((id, addr), reception) in addrs.iter().zip(receptions) {
         let mut config = Config::new(dir.join(id.to_string()));
-        config.peering = Some(Peering {
-            transport: Arc::new(PeerTransport::new(Security::Insecure)),
-            reception,
-            peer_addr: addr.clone(),
-            client_url: String::new(),
-            start: Start::Bootstrap { others: Vec::new() },
-        });
+        let start = Start::Bootstrap { others: Vec::new() };
+        config.peering = Some(support::peering(&Security::Insecure, addr.clone(), reception, start));
         nodes.push(Groups::open(config, *id, &addrs, u32::try_from(groups)?).await?);
     }
     nodes[0].spread(&addrs).await?;
@@ -102,19 +88,10 @@ async fn measure(nodes: &[Groups], groups: usize, callers: usize, duration: Dura
     let batches =
         || -> u64 { (0..groups).map(|group| leader(nodes, group).map_or(0, |node| node.stats(group).batches)).sum() };
     let (before, began) = (batches(), Instant::now());
-    let mut times = load(nodes, groups, callers, duration).await?;
+    let times = load(nodes, groups, callers, duration).await?;
     let took = began.elapsed().as_secs_f64();
     let batches = batches().saturating_sub(before) as f64;
-    times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_micros();
-    println!(
-        "{groups:>3} groups {callers:>4} callers {:>8.0}/s  p50 {:>6} p99 {:>6} µs  {:>6.0} batches/s of {:>5.1}",
-        times.len() as f64 / took,
-        at(0.5),
-        at(0.99),
-        batches / took,
-        times.len() as f64 / batches,
-    );
+    println!("{groups:>3} groups {callers:>4} callers {}", support::figures(&times, took, batches));
     Ok(())
 }
 
@@ -124,25 +101,13 @@ fn leader(nodes: &[Groups], group: usize) -> Option<&Groups> {
 
 /// How long each proposal took.
 async fn load(nodes: &[Groups], groups: usize, callers: usize, duration: Duration) -> Result<Vec<Duration>> {
-    let end = Instant::now() + duration;
-    let mut calls = Vec::new();
-    for caller in 0..callers {
-        let group = caller % groups;
+    let caller = |number| {
+        let group = number % groups;
         let node = leader(nodes, group).unwrap_or(&nodes[0]).clone();
-        calls.push(tokio::spawn(async move {
-            let mut times = Vec::new();
-            while Instant::now() < end {
-                let began = Instant::now();
-                let command = Command::CancelWait(CancelWait { waiter: WaiterId(u64::MAX), undelivered: None });
-                node.propose(group, command).await?;
-                times.push(began.elapsed());
-            }
-            Ok::<_, willow_node::ProposeError>(times)
-        }));
-    }
-    let mut times = Vec::new();
-    for call in calls {
-        times.extend(call.await??);
-    }
-    Ok(times)
+        move || {
+            let node = node.clone();
+            async move { node.propose(group, support::command()).await }
+        }
+    };
+    support::load(callers, duration, caller).await
 }
