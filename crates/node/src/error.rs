@@ -121,10 +121,11 @@ pub enum StartError {
         /// Last entry in the snapshot.
         snapshot: Option<u64>,
     },
-    /// There is a snapshot, but no log: it held what was acknowledged since.
+    /// A member's log is gone: it held what this node acknowledged, and whom it voted for.
     #[error(
-        "there are snapshots but no log: what was acknowledged since the newest one is gone; put the log directory \
-         back, or start on an empty data directory"
+        "the data directory is that of a member, but its log is gone, and with it what this node acknowledged: put the \
+         log directory back; or remove the node from its cluster and start it on an empty data directory (a restore \
+         that was interrupted is begun again, on an empty one)"
     )]
     LogGone,
     /// The newest snapshot cannot be read.

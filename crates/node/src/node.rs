@@ -128,13 +128,14 @@ impl Node {
             client_url: peering.map_or("", |peering| &peering.client_url).into(),
             version: env!("CARGO_PKG_VERSION").into(),
         };
-        let identity = identify(&config, &facts, &tasks).await?;
+        let identity = read_identity(&config, &tasks).await?;
+        let opening = open_log(config.clone(), identity.is_member());
+        let opened = blocking(tasks.as_ref(), opening).await;
+        let log = opened.ok_or_else(|| StartError::Storage("the log could not be opened".to_owned()))??;
+        let identity = if identity.is_member() { identity } else { join(&config, &facts, &tasks, identity).await? };
         let id = NodeId(identity.node);
         let transport = peering.map(|peering| Arc::clone(&peering.transport));
         let peers = Peers::new(identity.cluster, id, transport, Arc::clone(&tasks));
-        let opening = open_log(config.clone());
-        let opened = blocking(tasks.as_ref(), opening).await;
-        let log = opened.ok_or_else(|| StartError::Storage("the log could not be opened".to_owned()))??;
         let catalogue = Group::open(GroupId::CATALOGUE, &config, id, log.clone(), Arc::clone(&peers)).await?;
         let data = Group::open(GroupId::DATA, &config, id, log.clone(), Arc::clone(&peers)).await?;
         let inner = Arc::new(Inner {
@@ -371,18 +372,27 @@ impl Node {
 /// The node that founds a cluster has this id.
 const FOUNDER: NodeId = NodeId(1);
 
-/// Reads who this node is, or finds out.
-async fn identify(config: &Config, facts: &NodeFacts, tasks: &Arc<dyn Tasks>) -> Result<Identity, StartError> {
-    let mut identity = match on_disk(config, tasks, Identity::read).await? {
-        Some(member) if member.is_member() => return Ok(member),
-        Some(identity) => identity,
-        None => Identity::new(config.entropy.draw().max(1)),
-    };
+/// Reads who this node is. A new one gets an identity, written down before anything else: a join whose answer is
+/// lost in a crash is repeated under the same one.
+async fn read_identity(config: &Config, tasks: &Arc<dyn Tasks>) -> Result<Identity, StartError> {
+    if let Some(identity) = on_disk(config, tasks, Identity::read).await? {
+        return Ok(identity);
+    }
+    let identity = Identity::new(config.entropy.draw().max(1));
+    on_disk(config, tasks, move |vfs, dir| identity.write(vfs, dir)).await?;
+    Ok(identity)
+}
+
+/// Finds out where a new node belongs, and writes it down.
+async fn join(
+    config: &Config,
+    facts: &NodeFacts,
+    tasks: &Arc<dyn Tasks>,
+    mut identity: Identity,
+) -> Result<Identity, StartError> {
     let found = match &config.peering {
         None => Found::Cluster,
         Some(peering) => {
-            // Written first: a join whose answer is lost in a crash is repeated under the same identity.
-            on_disk(config, tasks, move |vfs, dir| identity.write(vfs, dir)).await?;
             let is_founder = matches!(peering.start, Start::Bootstrap { .. });
             peering.reception.bootstraps(if is_founder { identity.identity } else { 0 });
             let (tasks, clock) = (Arc::clone(tasks), Arc::clone(&config.clock));
@@ -408,22 +418,24 @@ async fn on_disk<T: Send + 'static>(
     done.ok_or_else(|| StartError::Storage("the data directory could not be read".to_owned()))?
 }
 
-/// The blocking part of a start: opens the log that all groups share.
-fn open_log(config: Config) -> impl FnOnce() -> Result<Log, StartError> {
+/// The blocking part of a start: opens the log that all groups share. Who became a member had one: with another it
+/// would vote twice, and would not know what it has acknowledged.
+fn open_log(config: Config, is_member: bool) -> impl FnOnce() -> Result<Log, StartError> {
     move || {
         let failed = |error: &dyn std::fmt::Display| StartError::Storage(error.to_string());
+        let dir = config.data_dir.join("log");
         let has_snapshots = [GroupId::CATALOGUE, GroupId::DATA].into_iter().any(|group| {
             config
                 .vfs
                 .list(&snapshots::dir(&config, group))
                 .is_ok_and(|names| names.iter().any(|name| name.ends_with(".snap")))
         });
-        let opened = Log::open(Arc::clone(&config.vfs), &config.data_dir.join("log"), config.log.clone());
-        let (log, recovered) = opened.map_err(|error| failed(&error))?;
-        tracing::info!(?recovered, "the log is open");
-        if recovered.created && has_snapshots {
+        if (is_member || has_snapshots) && !Log::exists(config.vfs.as_ref(), &dir).map_err(|error| failed(&error))? {
             return Err(StartError::LogGone);
         }
+        let opened = Log::open(Arc::clone(&config.vfs), &dir, config.log.clone());
+        let (log, recovered) = opened.map_err(|error| failed(&error))?;
+        tracing::info!(?recovered, "the log is open");
         Ok(log)
     }
 }

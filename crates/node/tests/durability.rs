@@ -34,22 +34,32 @@ async fn a_data_directory_belongs_to_one_node() {
     assert!(matches!(second, Err(StartError::Storage(_))), "{second:?}");
 }
 
-/// Not a fresh start: revisions would go back, and what was acknowledged would be gone without a word.
+/// Not a fresh start: revisions would go back, and what was acknowledged would be gone without a word. A service
+/// manager starts it again and again: the first start must not make a log that the second takes for the member's.
 #[tokio::test]
-async fn snapshots_without_their_log_are_not_opened() {
-    let world = World::new(1);
-    let node = world.start().await;
-    put_range(&node, 0, 5).await;
-    node.snapshot().await.unwrap();
-    put_range(&node, 5, 10).await;
-    node.shutdown().await;
-    drop(node);
-    let log = world.config().data_dir.join("log");
-    for path in world.vfs.paths().into_iter().filter(|path| path.starts_with(&log)) {
-        world.vfs.lose(&path);
+async fn a_member_without_its_log_is_not_started() {
+    for (has_snapshots, has_name) in [(true, true), (true, false), (false, true)] {
+        let world = World::new(1);
+        let node = world.start().await;
+        put_range(&node, 0, 5).await;
+        node.snapshot().await.unwrap();
+        put_range(&node, 5, 10).await;
+        node.shutdown().await;
+        drop(node);
+        let dir = world.config().data_dir;
+        for path in world.vfs.paths() {
+            let is_lost = path.starts_with(dir.join("log"))
+                || !has_snapshots && path.extension().is_some_and(|extension| extension == "snap")
+                || !has_name && path == dir.join("node.json");
+            if is_lost {
+                world.vfs.lose(&path);
+            }
+        }
+        for _ in 0..2 {
+            let started = willow_node::Node::start(world.config()).await;
+            assert!(matches!(started, Err(StartError::LogGone)), "{has_snapshots} {has_name}: {started:?}");
+        }
     }
-    let started = willow_node::Node::start(world.config()).await;
-    assert!(matches!(started, Err(StartError::LogGone)), "{started:?}");
 }
 
 /// The power goes at each operation of the disk in turn.

@@ -33,6 +33,15 @@ pub struct Recovered {
 }
 
 impl Log {
+    /// Whether there is a log in `dir`.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn exists(vfs: &dyn Vfs, dir: &Path) -> Result<bool, OpenError> {
+        vfs.create_dir_all(dir).context("create", dir)?;
+        Ok(vfs.list(dir).context("list", dir)?.iter().any(|name| parse_segment(name).is_some()))
+    }
+
     /// Opens the log in `dir`, creating both if need be, and locks the directory.
     ///
     /// Everything whose callback said durable is there again. A torn last write is cut off with
