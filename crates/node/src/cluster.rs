@@ -131,6 +131,9 @@ pub enum ClusterError {
     /// The node cannot lead: it does not vote in the group, or is about to leave.
     #[error("node {0} cannot lead: it is not a voter, or is leaving")]
     CannotLead(NodeId),
+    /// The node cannot hear of it.
+    #[error("node {0} does not answer: {1}")]
+    NoAnswer(NodeId, String),
     /// The last node cannot leave.
     #[error("node {0} is the last one; a cluster needs at least one node")]
     LastNode(NodeId),

@@ -100,6 +100,12 @@ pub enum ReadError {
     /// Consensus stopped.
     #[error("consensus stopped; restart this node")]
     Stopped,
+    /// See [`Unavailable::NoLeader`].
+    #[error("{}", Unavailable::NoLeader)]
+    NoLeader,
+    /// See [`Unavailable::Removed`].
+    #[error("{}", Unavailable::Removed)]
+    Removed,
 }
 
 /// Why a node did not start.

@@ -53,6 +53,8 @@ mod record;
 mod replica;
 mod role;
 mod route;
+#[cfg(feature = "sim")]
+mod sim;
 mod snapshots;
 mod stats;
 mod tasks;
@@ -70,6 +72,8 @@ pub use health::Health;
 pub use identity::is_member;
 pub use node::{Node, Proposed, Waiting};
 pub use record::RecordError;
+#[cfg(feature = "sim")]
+pub use sim::{Gate, Held};
 pub use stats::{BATCH_BOUNDS, Histogram, LATENCY_BOUNDS_US, Stats};
 pub use tasks::RuntimeKind;
 pub use transport::{Lane, Peer, Reception, Service, Transport, TransportError};

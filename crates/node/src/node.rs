@@ -279,16 +279,7 @@ impl Node {
         for record in inner.records().into_iter().filter(|record| record.state != NodeState::Removed) {
             let node = NodeId(record.node);
             asked.push(async move {
-                let report = if node == inner.id {
-                    Ok(inner.report())
-                } else {
-                    match inner.peers.call_within(REPORT_TIMEOUT, node, GroupId::DATA, Lane::Client, Call::Report).await
-                    {
-                        Ok(Answer::Report(report)) => Ok(report),
-                        Ok(_) => Err("its answer was not to this call".to_owned()),
-                        Err(error) => Err(error.to_string()),
-                    }
-                };
+                let report = inner.report_of(node).await;
                 let NodeRecord { facts, state, .. } = record;
                 let (peer_addr, client_url) = (facts.peer_addr.into(), facts.client_url.into());
                 NodeStatus { id: node, peer_addr, client_url, state, report }
@@ -319,7 +310,7 @@ impl Node {
     /// Makes `to` lead `group`. Answers when it does.
     ///
     /// # Errors
-    /// When `to` cannot lead, or has not within five seconds.
+    /// When `to` cannot lead, does not answer, or does not lead within five seconds.
     pub async fn transfer_leader(&self, group: GroupId, to: NodeId) -> Result<(), ClusterError> {
         let inner = &self.inner;
         let Some(group) = inner.group(group.0) else { return Err(ClusterError::CannotLead(to)) };
@@ -330,6 +321,10 @@ impl Node {
         }
         if !group.consensus.membership().voters.contains(&to) {
             return Err(ClusterError::CannotLead(to));
+        }
+        // A leader that hands over stands still until somebody else leads: not for one that cannot hear of it.
+        if let Err(reason) = inner.report_of(to).await {
+            return Err(ClusterError::NoAnswer(to, reason));
         }
         let asked = async {
             loop {
@@ -461,6 +456,18 @@ impl Inner {
         match self.catalogue.propose(command, None).await?.outcome().await? {
             Outcome::Catalogue(record) => Ok(record),
             _ => Err(ProposeError::OutcomeUnknown { reason: "the answer was not the catalogue's".to_owned() }),
+        }
+    }
+
+    /// What `node` says of itself, or why it says nothing.
+    async fn report_of(&self, node: NodeId) -> Result<NodeReport, String> {
+        if node == self.id {
+            return Ok(self.report());
+        }
+        match self.peers.call_within(REPORT_TIMEOUT, node, GroupId::DATA, Lane::Client, Call::Report).await {
+            Ok(Answer::Report(report)) => Ok(report),
+            Ok(_) => Err("its answer was not to this call".to_owned()),
+            Err(error) => Err(error.to_string()),
         }
     }
 

@@ -145,7 +145,10 @@ impl Group {
                 }
                 Err(error) => error,
             };
-            if self.clock.monotonic_ms() >= give_up_ms || self.is_stopping() || self.peers.is_removed() {
+            if self.peers.is_removed() {
+                return Err(ReadError::Removed);
+            }
+            if self.clock.monotonic_ms() >= give_up_ms || self.is_stopping() {
                 return Err(error);
             }
             self.pause(leader).await;
@@ -196,7 +199,7 @@ impl Group {
                     _ => Err(ReadError::NotLeader { leader: None }),
                 }
             }
-            Leader::Unknown => Err(ReadError::NotLeader { leader: None }),
+            Leader::Unknown => Err(ReadError::NoLeader),
         }
     }
 

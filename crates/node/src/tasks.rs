@@ -30,7 +30,7 @@ impl RuntimeKind {
         match self {
             Self::Tokio => Arc::new(On::<Runtime>(PhantomData)),
             #[cfg(feature = "sim")]
-            Self::Simulated => Arc::new(On::<openraft_rt_sim::SimRuntime>(PhantomData)),
+            Self::Simulated => Arc::new(On::<crate::sim::Simulated>(PhantomData)),
         }
     }
 }

@@ -252,7 +252,7 @@ async fn a_node_cut_off_says_so_and_serves_only_stale_reads() {
     let cut = &cluster.nodes[leader];
     until("it notices", async || cut.health() == Health::ReadOnly(Unavailable::NoLeader)).await;
     let (read, written) = tokio::join!(cut.read(|_| ()), cut.propose(put("nowhere"), None));
-    assert!(matches!(read, Err(ReadError::NoQuorum | ReadError::NotLeader { .. })), "{read:?}");
+    assert!(matches!(read, Err(ReadError::NoQuorum | ReadError::NotLeader { .. } | ReadError::NoLeader)), "{read:?}");
     assert!(written.unwrap_err().is_retryable());
     cut.read_stale(|_| ());
     cluster.wires.mend(&cluster.hosts[leader].addr);
@@ -292,6 +292,7 @@ async fn a_node_leaves_while_the_cluster_serves_and_a_new_one_takes_its_place() 
     until("it is gone", async || voters(stays) == 2).await;
     let outcome = stays.propose(put("lock"), request("r")).await.unwrap();
     until("the one that left knows", async || leaves.health() == Health::ReadOnly(Unavailable::Removed)).await;
+    assert_eq!(leaves.read(|_| ()).await, Err(ReadError::Removed));
     let fresh = Host::new(4);
     let member = &cluster.hosts[(leader + 1) % 3].addr;
     let joined = fresh.start(&cluster.wires, join(&["host-9:1", member])).await;
@@ -315,6 +316,9 @@ async fn leadership_moves_where_it_is_asked_to_and_a_leader_that_stops_hands_ove
     let outcome = next.propose(put("lock"), request("r")).await.unwrap();
     assert!(next.read(|machine| holds(machine, &outcome)).await.unwrap());
     assert_eq!(group(next, GroupId::DATA).term, term + 1, "handed over, not waited for");
+    cluster.wires.cut(&cluster.hosts[to].addr);
+    let stopped = next.transfer_leader(GroupId::DATA, cluster.nodes[to].id()).await;
+    assert!(matches!(stopped, Err(willow_node::ClusterError::NoAnswer(..))), "{stopped:?}");
 }
 
 /// All three may be told to found the cluster: one does. A founder that has lost its disk joins as a new node.

@@ -53,7 +53,7 @@ pub(crate) fn cluster_error(error: ClusterError) -> Failure {
     let detail = error.to_string();
     let problem = match error {
         ClusterError::NoSuchNode(_) => Problem::new(ErrorCode::NodeNotFound, detail),
-        ClusterError::CannotLead(_) => Problem::new(ErrorCode::CannotLead, detail),
+        ClusterError::CannotLead(_) | ClusterError::NoAnswer(..) => Problem::new(ErrorCode::CannotLead, detail),
         ClusterError::LastNode(_) => Problem::new(ErrorCode::LastNode, detail),
         ClusterError::Propose(error) => propose_error(error, true),
         ClusterError::Slow(_) => Problem::new(ErrorCode::ChangePending, detail),
@@ -73,6 +73,8 @@ pub(crate) fn read_error(error: ReadError) -> Failure {
             Problem::new(ErrorCode::NoQuorum, detail).with(|facts| facts.retry_after_ms = Some(1000))
         }
         ReadError::Stopped => Problem::new(ErrorCode::StorageFailed, detail),
+        ReadError::NoLeader => unavailable(&Unavailable::NoLeader, detail),
+        ReadError::Removed => unavailable(&Unavailable::Removed, detail),
     };
     problem.into()
 }

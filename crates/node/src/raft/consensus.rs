@@ -162,6 +162,6 @@ pub(crate) async fn open(kind: RuntimeKind, parts: Parts) -> Result<Arc<dyn Cons
     match kind {
         RuntimeKind::Tokio => on::<super::Runtime>(parts).await,
         #[cfg(feature = "sim")]
-        RuntimeKind::Simulated => on::<openraft_rt_sim::SimRuntime>(parts).await,
+        RuntimeKind::Simulated => on::<crate::sim::Simulated>(parts).await,
     }
 }

@@ -81,13 +81,6 @@ pub(crate) async fn transfer_leader(
         return Err(Problem::new(ErrorCode::GroupNotFound, detail).into());
     }
     let to = NodeId(body.value.node);
-    // A leader that hands over stands still until somebody else leads: not for one that cannot hear of it.
-    let status = app.backend.status().await;
-    let asked = status.nodes.into_iter().find(|node| node.id == to);
-    if let Some(reason) = asked.and_then(|node| node.report.err()) {
-        let detail = format!("node {to} does not answer: {reason}");
-        return Err(Problem::new(ErrorCode::CannotLead, detail).into());
-    }
     app.backend.transfer_leader(group, to).await.map_err(refusal::cluster_error)?;
     Ok(reply::json(&LeaderReply { group: id, leader: to.0 }))
 }

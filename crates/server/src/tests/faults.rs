@@ -49,6 +49,8 @@ async fn every_failure_of_a_read_has_its_code() {
     let cases = [
         (ReadError::NoQuorum, ErrorCode::NoQuorum),
         (ReadError::NotLeader { leader: None }, ErrorCode::NotLeader),
+        (ReadError::NoLeader, ErrorCode::NoLeader),
+        (ReadError::Removed, ErrorCode::NodeRemoved),
         (ReadError::Stopped, ErrorCode::StorageFailed),
     ];
     for (error, code) in cases {
@@ -72,6 +74,7 @@ async fn every_failure_of_a_change_of_the_cluster_has_its_code() {
     let node = json!({"node": 1});
     for (error, code) in [
         (ClusterError::CannotLead(NodeId(1)), ErrorCode::CannotLead),
+        (ClusterError::NoAnswer(NodeId(1), "it is down".to_owned()), ErrorCode::CannotLead),
         (ClusterError::Slow(5000), ErrorCode::ChangePending),
     ] {
         server.faults.fail_cluster(error);
