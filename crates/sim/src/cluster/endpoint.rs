@@ -75,8 +75,8 @@ impl Endpoint for World {
         Box::pin(async move {
             let (running, life) = world.reach(node).await?;
             let gone = || CallError::Unknown("the node went away".to_owned());
-            let proposed = life.bound(running.propose(command, request_id)).await.ok_or_else(gone)?;
-            drop(running);
+            let proposed = life.run(async move { running.propose(command, request_id).await });
+            let proposed = proposed.await.ok_or_else(gone)?;
             world.hop(node).await;
             if life.is_over() {
                 return Err(gone());
@@ -90,13 +90,10 @@ impl Endpoint for World {
         Box::pin(async move {
             let (running, life) = world.reach(node).await?;
             let gone = || CallError::NotDone("the node went away".to_owned());
-            let looked = if stale {
-                running.read_stale(look)
-            } else {
-                let read = life.bound(running.read(look)).await.ok_or_else(gone)?;
-                read.map_err(|error| CallError::NotDone(error.to_string()))?
-            };
-            drop(running);
+            let read =
+                life.run(async move { if stale { Ok(running.read_stale(look)) } else { running.read(look).await } });
+            let read = read.await.ok_or_else(gone)?;
+            let looked = read.map_err(|error| CallError::NotDone(error.to_string()))?;
             world.hop(node).await;
             if life.is_over() { Err(gone()) } else { Ok((looked, life.number)) }
         })

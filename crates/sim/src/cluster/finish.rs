@@ -102,7 +102,7 @@ async fn take_census(world: &World, prober: &mut Caller, recorder: &Recorder) {
     for host in world.members() {
         let Some((node, life)) = host.node() else { continue };
         let now_ms = node.now_ms();
-        let read = life.bound(node.read(|machine| workload::census(machine, now_ms)));
+        let read = life.run(async move { node.read(|machine| workload::census(machine, now_ms)).await });
         if let Some(Some(Ok(census))) = time::within_us(3_000_000, read).await {
             return recorder.facts(|facts| facts.census = Some(census));
         }

@@ -15,6 +15,7 @@ use super::clock::{SimClock, SimEntropy};
 use super::lazy::LazyVfs;
 use super::life::Life;
 use super::net::Net;
+use super::speed::{Paced, Speed};
 use crate::faults::Crash;
 use crate::time;
 
@@ -31,6 +32,7 @@ struct Inner {
     addr: String,
     start: Start,
     disk: FaultVfs,
+    speed: Speed,
     skew_ms: Arc<AtomicI64>,
     entropy: Arc<SimEntropy>,
     net: Net,
@@ -58,6 +60,7 @@ impl Host {
             addr: addr(place),
             start,
             disk: FaultVfs::new(seed),
+            speed: Speed::new(seed),
             skew_ms: Arc::new(AtomicI64::new(skew_ms)),
             entropy: Arc::new(SimEntropy::new(seed)),
             net,
@@ -74,10 +77,29 @@ impl Host {
         &self.0.disk
     }
 
+    pub(super) fn speed(&self) -> &Speed {
+        &self.0.speed
+    }
+
     /// The node, if one runs and has started.
     pub(super) fn node(&self) -> Option<(Node, Life)> {
         let running = self.0.running.lock();
         running.node.clone().map(|node| (node, running.life.clone()))
+    }
+
+    /// The kernel stops the process; returns the life that it stops in, if there is one.
+    pub(super) fn pause(&self) -> Option<Life> {
+        let life = self.0.running.lock().life.clone();
+        if life.is_over() {
+            return None;
+        }
+        life.pause();
+        Some(life)
+    }
+
+    /// The process goes on, if it was stopped.
+    pub(super) fn resume(&self) {
+        self.0.running.lock().life.clone().resume();
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -119,13 +141,13 @@ impl Host {
         };
         let host = self.clone();
         time::spawn(async move {
-            let _over = life.clone().bound(host.open(peering, life)).await;
+            let _over = life.clone().run(host.open(peering, life)).await;
         });
     }
 
     async fn open(self, peering: Peering, life: Life) {
         loop {
-            match Node::open(self.config(peering.clone())).await {
+            match Node::open(self.config(peering.clone(), &life)).await {
                 Ok(node) => {
                     let ready = node.clone();
                     {
@@ -146,7 +168,7 @@ impl Host {
         }
     }
 
-    fn config(&self, peering: Peering) -> Config {
+    fn config(&self, peering: Peering, life: &Life) -> Config {
         let inner = &*self.0;
         let mut config = Config::new("data");
         config.peering = Some(peering);
@@ -158,7 +180,9 @@ impl Host {
         } else {
             Arc::new(inner.disk.clone())
         };
-        config.log = log::Options { retry_interval: Duration::ZERO, ..log::Options::small_inline() };
+        let pace = Arc::new(Paced { speed: inner.speed.clone(), life: life.clone() });
+        config.log =
+            log::Options { retry_interval: Duration::ZERO, pace: Some(pace), ..log::Options::small_inline() };
         config.snapshots = SnapshotOptions { keep: 2, min_free_bytes: 0 };
         config.snapshot_commands = inner.snapshot_commands;
         config.snapshot_chunk_bytes = 2048;

@@ -1,4 +1,4 @@
-//! From a node's start to its crash: whoever works for a life stops with it.
+//! From a node's start to its crash: whoever works for a life stops with it, and stands still while it is paused.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -6,11 +6,13 @@ use std::task::{Poll, Waker};
 
 use futures_util::future::{Either, select};
 use parking_lot::Mutex;
+use willow_node::Gate;
 
 /// One life of a node. Clones are the same life.
 #[derive(Clone, Debug)]
 pub(super) struct Life {
     pub(super) number: u32,
+    gate: Gate,
     state: Arc<Mutex<State>>,
 }
 
@@ -22,7 +24,7 @@ struct State {
 
 impl Life {
     pub(super) fn new(number: u32) -> Self {
-        Self { number, state: Arc::default() }
+        Self { number, gate: Gate::default(), state: Arc::default() }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -37,9 +39,29 @@ impl Life {
             std::mem::take(&mut state.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
+        // What is left of it may go.
+        self.gate.open();
     }
 
-    /// Ends with `work`, or with `None` when this life does.
+    /// The kernel stops the process: nothing of it runs until [`Life::resume`], and time goes on.
+    pub(super) fn pause(&self) {
+        self.gate.shut();
+    }
+
+    /// The process goes on.
+    pub(super) fn resume(&self) {
+        self.gate.open();
+    }
+
+    /// Runs `work` as part of the node's process; ends with it, or with `None` when this life does.
+    pub(super) async fn run<F>(&self, work: F) -> Option<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.bound(self.gate.hold(work)).await
+    }
+
+    /// Waits for `work`, which others do; ends with it, or with `None` when this life does.
     pub(super) async fn bound<T>(&self, work: impl Future<Output = T> + Send) -> Option<T> {
         let over = poll_fn(|cx| {
             let mut state = self.state.lock();

@@ -18,5 +18,6 @@ mod nemesis;
 mod net;
 mod panics;
 mod run;
+mod speed;
 
 pub use run::{Options, Report, run};

@@ -27,6 +27,8 @@ pub(super) fn heal(world: &World) {
     for host in world.members() {
         host.disk().heal();
         host.disk().set_capacity(None);
+        host.resume();
+        host.speed().recover();
         if host.disk().has_crashed() {
             host.crash(Crash::LoseUnsynced);
         }
@@ -77,12 +79,17 @@ fn strike(world: &World, fault: &Fault, plan: &Plan, seed: u64, options: &Option
         Kind::DiskFull(place) => world.host(*place).into_iter().for_each(|host| fill(host, for_us)),
         Kind::SyncFails(place) => world.host(*place).into_iter().for_each(|host| fail_sync(host, for_us)),
         Kind::Freeze(place) => world.net.freeze(*place, time::now_us() + for_us),
+        Kind::Pause(place) => world.host(*place).into_iter().for_each(|host| pause(world, &host, for_us)),
+        Kind::PauseLeader => leader(world).into_iter().for_each(|host| pause(world, &host, for_us)),
+        Kind::SlowDisk(place, up_to_us) => {
+            world.host(*place).into_iter().for_each(|host| host.speed().slow(time::now_us() + for_us, *up_to_us));
+        }
         Kind::ClockJump(place, by_ms) => world.host(*place).into_iter().for_each(|host| host.set_clock(*by_ms)),
         Kind::Transfer(place) => transfer(world, *place),
         Kind::Snapshot(place) => {
             if let Some((node, life)) = world.host(*place).and_then(|host| host.node()) {
                 time::spawn(async move {
-                    let _over = life.bound(node.snapshot()).await;
+                    let _over = life.run(async move { node.snapshot().await }).await;
                 });
             }
         }
@@ -112,6 +119,16 @@ fn cut(world: &World, shape: Shape, for_us: Micros) {
     time::spawn(async move {
         time::sleep_us(for_us).await;
         net.mend(name);
+    });
+}
+
+/// Nothing of the node runs for a while, and nothing gets to it or away from it; its clocks go on.
+fn pause(world: &World, host: &Host, for_us: Micros) {
+    let Some(life) = host.pause() else { return };
+    world.net.freeze(host.place(), time::now_us() + for_us);
+    time::spawn(async move {
+        time::sleep_us(for_us).await;
+        life.resume();
     });
 }
 
@@ -165,7 +182,7 @@ fn transfer(world: &World, place: usize) {
     let (Some(leader), Some(to)) = (leader(world), world.host(place)) else { return };
     let (Some((node, life)), Some((to, _))) = (leader.node(), to.node()) else { return };
     time::spawn(async move {
-        let _over = life.bound(node.transfer_leader(GroupId::DATA, to.id())).await;
+        let _over = life.run(async move { node.transfer_leader(GroupId::DATA, to.id()).await }).await;
     });
 }
 
@@ -201,7 +218,7 @@ async fn removed(world: &World, host: &Host, id: NodeId) -> bool {
     for _ in 0..20 {
         for other in world.members().into_iter().filter(|other| other.place() != host.place()) {
             let Some((node, life)) = other.node() else { continue };
-            let asked = time::within_us(2_000_000, life.bound(node.remove_node(id))).await;
+            let asked = time::within_us(2_000_000, life.run(async move { node.remove_node(id).await })).await;
             if let Some(Some(Ok(()))) = asked {
                 return true;
             }

@@ -10,10 +10,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::sync::oneshot;
 use willow_node::{Lane, Peer, Reception, Service, Transport, TransportError};
 
 use super::life::Life;
@@ -244,10 +245,10 @@ impl Net {
             let late_us = self.0.lock().rng.random_range(0..600_000);
             time::spawn(async move {
                 time::sleep_us(late_us).await;
-                let _unheard = life.bound(reception.answer(request)).await;
+                let _unheard = life.run(async move { reception.answer(request).await }).await;
             });
         }
-        let answer = std::pin::pin!(life.bound(reception.answer(request)));
+        let answer = std::pin::pin!(life.run(async move { reception.answer(request).await }));
         let cut = std::pin::pin!(self.broken(from, to));
         let answer = match futures_util::future::select(answer, cut).await {
             futures_util::future::Either::Left((Some(answer), _)) => answer,
@@ -258,6 +259,15 @@ impl Net {
             Fate::Arrives => Ok(answer),
             Fate::NobodyThere | Fate::Lost => Err(broken("its answer did not come")),
         }
+    }
+}
+
+/// Closes the connection when the caller goes away.
+struct HangUp(AbortHandle);
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -277,10 +287,20 @@ impl Transport for Wire {
             let unreachable =
                 |reason: &str| Err(TransportError::Unreachable { addr: addr.clone(), reason: reason.to_owned() });
             let Some(to) = to else { return unreachable("no such host") };
-            match life.bound(net.call(from, to, addr.clone(), lane, request)).await {
-                Some(answer) => answer,
+            // A task of its own: what is on its way goes on while the caller stands still. It ends with who waits.
+            let (hang_up, registration) = AbortHandle::new_pair();
+            let _hang_up = HangUp(hang_up);
+            let (sender, answer) = oneshot::channel();
+            time::spawn(async move {
+                let called = Abortable::new(net.call(from, to, addr, lane, request), registration);
+                if let Some(Ok(answer)) = life.bound(called).await {
+                    let _gone = sender.send(answer);
+                }
+            });
+            match answer.await {
+                Ok(answer) => answer,
                 // What is left of a node that has crashed hears nothing any more.
-                None => std::future::pending().await,
+                Err(_over) => std::future::pending().await,
             }
         })
     }

@@ -51,6 +51,12 @@ pub enum Kind {
     SyncFails(usize),
     /// Nothing reaches a node, and nothing leaves it, for a while; then all of it does, late.
     Freeze(usize),
+    /// Nothing of a node runs for a while; its clocks go on.
+    Pause(usize),
+    /// The same, for the leader, whoever it is.
+    PauseLeader,
+    /// Every write of a node takes 50 ms and more for a while, at most so many us.
+    SlowDisk(usize, u64),
     /// A node's wall clock is set, by so many ms.
     ClockJump(usize, i64),
     /// The leader is asked to hand over to a node.
@@ -106,19 +112,22 @@ pub fn plan(seed: u64, nodes: usize, count: usize, from_us: Micros, until_us: Mi
 fn kind(rng: &mut StdRng, nodes: usize) -> Kind {
     let node = rng.random_range(0..nodes);
     match rng.random_range(0..100) {
-        0..14 => Kind::Partition(shape(rng, nodes)),
-        14..22 => Kind::Lossy(rng.random_range(2..25)),
-        22..32 => Kind::Crash(node, crash(rng)),
-        32..40 => Kind::CrashInWrite(node, rng.random_range(1..12), crash(rng)),
-        40..44 => Kind::Blackout(crash(rng)),
-        44..48 => Kind::DiskFull(node),
-        48..50 => Kind::SyncFails(node),
-        50..57 => Kind::Freeze(node),
-        57..64 => {
+        0..12 => Kind::Partition(shape(rng, nodes)),
+        12..19 => Kind::Lossy(rng.random_range(2..25)),
+        19..28 => Kind::Crash(node, crash(rng)),
+        28..35 => Kind::CrashInWrite(node, rng.random_range(1..12), crash(rng)),
+        35..39 => Kind::Blackout(crash(rng)),
+        39..43 => Kind::DiskFull(node),
+        43..45 => Kind::SyncFails(node),
+        45..49 => Kind::SlowDisk(node, rng.random_range(100_000..2_000_000)),
+        49..52 => Kind::Freeze(node),
+        52..55 => Kind::Pause(node),
+        55..59 => Kind::PauseLeader,
+        59..65 => {
             let far = if rng.random_bool(0.5) { 60_000 } else { 3_600_000 };
             Kind::ClockJump(node, rng.random_range(-far..=far))
         }
-        64..70 => Kind::Transfer(node),
+        65..70 => Kind::Transfer(node),
         70..76 => Kind::Snapshot(node),
         76..80 => Kind::Replace(node),
         80..92 => Kind::CrashLeader(crash(rng)),

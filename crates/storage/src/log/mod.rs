@@ -18,6 +18,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
@@ -31,7 +32,7 @@ use self::writer::{Writer, lock};
 use crate::error::{IoError, ReadError, WriteError};
 
 pub use self::open::Recovered;
-pub use self::options::{Options, Threading};
+pub use self::options::{Options, Pace, Threading};
 pub use self::record::{Bounds, Entry, GroupId, Record, StateKey};
 pub use self::recover::TornTail;
 pub use self::shared::{Counters, OnDurable};
@@ -56,6 +57,8 @@ struct Inner {
     options: Options,
     /// The writer, when there is no thread for it.
     inline: Option<Mutex<Writer>>,
+    /// The writer has asked for a turn that has not come yet.
+    has_asked: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -109,7 +112,10 @@ impl Log {
         drop(shared);
         match &inner.inline {
             None => inner.work.notify_one(),
-            Some(writer) => inner.pump_inline(writer),
+            Some(writer) => match &inner.options.pace {
+                None => inner.pump_inline(writer),
+                Some(pace) => self.inner.ask_for_turn(pace.as_ref()),
+            },
         }
         Ok(())
     }
@@ -226,19 +232,40 @@ impl Inner {
         }
     }
 
-    fn pump_inline(&self, writer: &Mutex<Writer>) {
-        loop {
-            let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-            let committed = writer.commit(&self.shared);
-            let tidied = writer.maintain(&self.shared);
-            drop(writer);
-            let worked = committed.is_some() || tidied.more;
-            run(committed.unwrap_or_default());
-            run(tidied.done);
-            if !worked {
-                return;
-            }
+    /// Has the queue written when the pace says so. What is submitted until then goes along.
+    fn ask_for_turn(self: &Arc<Self>, pace: &dyn Pace) {
+        if self.has_asked.swap(true, Ordering::Relaxed) {
+            return;
         }
+        // A log that is closed meanwhile has written what was queued.
+        let this = Arc::downgrade(self);
+        pace.turn(Box::new(move || {
+            let Some(inner) = this.upgrade() else { return };
+            inner.has_asked.store(false, Ordering::Relaxed);
+            let Some(writer) = &inner.inline else { return };
+            while inner.commit_inline(writer) && lock(&inner.shared).queue.is_empty() {}
+            if let Some(pace) = &inner.options.pace
+                && !lock(&inner.shared).queue.is_empty()
+            {
+                inner.ask_for_turn(pace.as_ref());
+            }
+        }));
+    }
+
+    fn pump_inline(&self, writer: &Mutex<Writer>) {
+        while self.commit_inline(writer) {}
+    }
+
+    /// Commits one batch and tidies up a little. False when there was nothing to do.
+    fn commit_inline(&self, writer: &Mutex<Writer>) -> bool {
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let committed = writer.commit(&self.shared);
+        let tidied = writer.maintain(&self.shared);
+        drop(writer);
+        let worked = committed.is_some() || tidied.more;
+        run(committed.unwrap_or_default());
+        run(tidied.done);
+        worked
     }
 
     fn close(&self) {

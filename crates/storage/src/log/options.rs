@@ -1,5 +1,7 @@
 //! Settings of the log, each with its reason.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::format::{BATCH_HEADER, PAGE, RECORD_HEADER, SECTOR, SEGMENT_HEADER};
@@ -18,6 +20,12 @@ pub enum Threading {
     /// The caller of [`crate::log::Log::submit`] writes and syncs, and runs the callback, before
     /// `submit` returns. Deterministic: for simulations, tests and tools.
     Inline,
+}
+
+/// When a writer without a thread of its own writes: for simulations of slow disks.
+pub trait Pace: fmt::Debug + Send + Sync {
+    /// Calls `turn` once, now or later. It writes and syncs what is queued then, and runs the callbacks.
+    fn turn(&self, turn: Box<dyn FnOnce() + Send>);
 }
 
 /// Settings of the log.
@@ -52,6 +60,8 @@ pub struct Options {
     pub retry_interval: Duration,
     /// Who does the writing.
     pub threading: Threading,
+    /// With [`Threading::Inline`], when the caller's turn to write comes; at once if `None`.
+    pub pace: Option<Arc<dyn Pace>>,
     /// Binds the bytes to this log when it is created; random if `None`.
     pub nonce: Option<u64>,
 }
@@ -70,6 +80,7 @@ impl Default for Options {
             idle_seal: Some(Duration::from_secs(1)),
             retry_interval: Duration::from_secs(1),
             threading: Threading::Threads,
+            pace: None,
             nonce: None,
         }
     }
