@@ -31,6 +31,10 @@ pub enum Bug {
     RecordNotInSnapshot,
     /// Snapshots: who waits for a lock is in them, but in no line.
     WaiterNotRestored,
+    /// Snapshots: an entry that changes while one is written is in it as it is then.
+    SnapshotSeesChanges,
+    /// Disk: what is left of a write that a crash cut short is taken for what was written.
+    TornTailAccepted,
     /// Disk: acknowledged before it is synced.
     AckBeforeSync,
     /// Disk: the vote is given, and not kept.
@@ -60,6 +64,8 @@ impl Bug {
         Self::WaitNotRecorded,
         Self::RecordNotInSnapshot,
         Self::WaiterNotRestored,
+        Self::SnapshotSeesChanges,
+        Self::TornTailAccepted,
         Self::AckBeforeSync,
         Self::VoteNotSaved,
         Self::LeaderResumesTerm,

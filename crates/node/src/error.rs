@@ -119,7 +119,8 @@ pub enum StartError {
     Record(#[from] crate::RecordError),
     /// The log begins after what the newest snapshot covers.
     #[error(
-        "the log begins at entry {first}, but the newest snapshot ends at {snapshot:?}; restore the missing snapshot"
+        "the log begins at entry {first}, but the newest snapshot that can be read ends at {snapshot:?}: put the missing \
+         one back. In a cluster: or remove this node, give it an empty data directory and join it again"
     )]
     Gap {
         /// First entry in the log.

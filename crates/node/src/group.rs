@@ -496,11 +496,6 @@ async fn write_snapshot(
     clock: &LogClock,
     tasks: &dyn Tasks,
 ) -> Result<(), SnapshotError> {
-    let writing = {
-        let (replica, snapshots, now_ms) = (Arc::clone(replica), Arc::clone(snapshots), clock.monotonic_ms());
-        move || snapshots.write(&replica, now_ms)
-    };
-    let written = blocking(tasks, writing).await;
-    written.ok_or_else(|| SnapshotError("the writer failed".to_owned()))??;
+    snapshots.write(replica, clock.monotonic_ms(), tasks).await?;
     consensus.snapshot_written().await.map_err(|stopped| SnapshotError(stopped.to_string()))
 }

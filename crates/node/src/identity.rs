@@ -9,11 +9,11 @@ use crate::StartError;
 
 const NAME: &str = "node.json";
 const PARTIAL: &str = "node.json.partial";
-const VERSION: u32 = 1;
+/// 2 has a checksum.
+const VERSION: u32 = 2;
 
 /// Who this node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Identity {
     version: u32,
     /// Drawn when this file was first written; what the node is known by until it has an id.
@@ -24,6 +24,15 @@ pub(crate) struct Identity {
     pub(crate) cluster: u128,
     /// Its id in the cluster; zero until it has joined one.
     pub(crate) node: u64,
+}
+
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+struct File {
+    #[serde(flatten)]
+    identity: Identity,
+    /// Over all the rest: with one wrong digit this node would vote in another's name.
+    checksum: String,
 }
 
 /// Whether the data directory is that of a member of some cluster: it then goes on as that, whatever it is told
@@ -66,11 +75,29 @@ impl Identity {
         }
         let mut bytes = vec![0; len];
         file.read_exact_at(&mut bytes, 0).map_err(|error| failed(&error))?;
-        let read: Self = serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
-        if read.version != VERSION {
-            return Err(failed(&format!("version {}, but this build reads {VERSION}", read.version)));
+        let damaged = |reason: &dyn std::fmt::Display| {
+            failed(&format!(
+                "it is damaged ({reason}). In a cluster: remove this node, give it an empty data directory and join it \
+                 again. A single node: restore a backup, after checking the disk"
+            ))
+        };
+        let read: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| damaged(&error))?;
+        match read.get("version").and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(VERSION) => {}
+            Some(version) => return Err(failed(&format!("version {version}, but this build reads {VERSION}"))),
+            None => return Err(damaged(&"it has no version")),
         }
-        Ok(Some(read))
+        let read: File = serde_json::from_value(read).map_err(|error| damaged(&error))?;
+        // Compared with what would be written, so that no change of any byte goes unseen.
+        let is_intact = read.identity.encode().is_ok_and(|written| written == bytes);
+        if is_intact { Ok(Some(read.identity)) } else { Err(damaged(&"its checksum is another")) }
+    }
+
+    /// The bytes of the file.
+    fn encode(self) -> std::io::Result<Vec<u8>> {
+        let rest = serde_json::to_vec(&self).map_err(std::io::Error::other)?;
+        let checksum = blake3::hash(&rest).to_hex().to_string();
+        serde_json::to_vec_pretty(&File { identity: self, checksum }).map_err(std::io::Error::other)
     }
 
     /// Writes the file in place of the one before, durably. Blocks.
@@ -81,7 +108,7 @@ impl Identity {
                 vfs.remove(&partial)?;
             }
             let file = vfs.open(&partial, OpenMode::CreateNew)?;
-            let bytes = serde_json::to_vec_pretty(self).map_err(std::io::Error::other)?;
+            let bytes = self.encode()?;
             file.write_all_at(&bytes, 0)?;
             file.sync_data()?;
             vfs.rename(&partial, &path)?;
@@ -134,11 +161,17 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_one_is_refused() {
+    fn any_flipped_bit_is_refused() {
         let (vfs, dir) = (FaultVfs::new(1), Path::new("data"));
-        Identity::new(7).write(&vfs, dir).unwrap();
-        let file = vfs.open(&dir.join(NAME), OpenMode::ReadWrite).unwrap();
-        file.write_all_at(b"\xff", 0).unwrap();
-        assert!(Identity::read(&vfs, dir).unwrap_err().to_string().contains(NAME));
+        Identity { cluster: 9, node: 3, ..Identity::new(7) }.write(&vfs, dir).unwrap();
+        let path = dir.join(NAME);
+        let bits = vfs.contents(&path).unwrap().len() as u64 * 8;
+        for bit in 0..bits {
+            vfs.flip_bit(&path, bit);
+            let error = Identity::read(&vfs, dir).unwrap_err().to_string();
+            assert!(error.contains(NAME), "bit {bit}: {error}");
+            vfs.flip_bit(&path, bit);
+        }
+        assert!(Identity::read(&vfs, dir).is_ok());
     }
 }

@@ -7,21 +7,23 @@
 //! The machine copies what changes before it has been read, so the snapshot is of one moment, and an apply
 //! never waits for more than one chunk.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::OwnedMutexGuard;
 use willow_core::snapshot::{Reader, Restore};
-use willow_storage::snapshot::{SnapshotInfo, SnapshotReader, SnapshotStore, SnapshotWriter};
+use willow_storage::snapshot::{SnapshotReader, SnapshotStore, SnapshotWriter};
 
 use bytes::Bytes;
 
 use crate::record::{self, EntryId, SnapshotHead};
 use crate::replica::{Replica, State};
 use crate::stats::{Cells, load, micros};
-use crate::tasks::{Tasks, blocking};
+use crate::tasks::{Tasks, blocking, stepping};
 use crate::{Config, GroupId, SnapshotError, StartError};
 
 /// A transfer that brings nothing for this long, ms, does not keep this node from writing snapshots of its own.
@@ -40,8 +42,9 @@ pub(crate) struct Snapshots {
     chunk_bytes: usize,
     stats: Arc<Cells>,
     latest: Mutex<Option<Kept>>,
-    /// Held while one is written or put in place: the machine can be read by one at a time.
-    busy: Mutex<()>,
+    /// Held while one is written or put in place: the machine can be read by one at a time. See
+    /// [`Snapshots::quiet`].
+    busy: Arc<tokio::sync::Mutex<()>>,
     /// One that a leader is sending.
     receiving: Mutex<Option<Receiving>>,
     /// Names the next transfer.
@@ -132,7 +135,7 @@ impl Snapshots {
             chunk_bytes: config.snapshot_chunk_bytes,
             stats,
             latest: Mutex::new(latest),
-            busy: Mutex::new(()),
+            busy: Arc::default(),
             receiving: Mutex::new(None),
             next_transfer: AtomicU64::new(1),
             is_stopped: AtomicBool::new(false),
@@ -164,9 +167,8 @@ impl Snapshots {
     }
 
     /// Begins to take in a snapshot; one that was on its way in before is given up. Answers with the name of
-    /// the transfer. Blocks while one of this node's own is written.
+    /// the transfer. Blocks; see [`Snapshots::quiet`].
     pub(crate) fn receive(&self, head: &[u8], now_ms: u64) -> Result<u64, SnapshotError> {
-        let _busy = self.busy.lock();
         let parsed: SnapshotHead = record::decode(head).map_err(failed)?;
         if parsed.group != self.group.0 {
             return Err(failed(format!("it is of group {}", parsed.group)));
@@ -197,14 +199,13 @@ impl Snapshots {
     }
 
     /// All chunks are there: the snapshot becomes the newest, unless this node's state is as new already; then
-    /// there is nothing to install. Blocks.
+    /// there is nothing to install. Blocks; see [`Snapshots::quiet`].
     pub(crate) fn received(
         &self,
         transfer: u64,
         chunks: u64,
         applied: Option<EntryId>,
     ) -> Result<Option<Kept>, SnapshotError> {
-        let _busy = self.busy.lock();
         let receiving = self.receiving.lock().take_if(|receiving| receiving.transfer == transfer);
         let Receiving { head, writer, next, .. } =
             receiving.ok_or_else(|| failed("another transfer took its place; begin again"))?;
@@ -243,9 +244,8 @@ impl Snapshots {
     }
 
     /// Puts the state of the newest snapshot, if there is one, in place of what `replica` has. Blocks for
-    /// as long as reading it takes.
+    /// as long as reading it takes; see [`Snapshots::quiet`].
     pub(crate) fn restore(&self, replica: &Replica) -> Result<(), SnapshotError> {
-        let _busy = self.busy.lock();
         let Some(Kept { id, head }) = self.latest() else { return Ok(()) };
         let mut reader = self.store.read(id).map_err(failed)?;
         let mut restore = Restore::default();
@@ -258,35 +258,27 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Writes a snapshot of what `replica` has now. Blocks for as long as that takes; applies go on
-    /// meanwhile. Nothing happens if the newest snapshot is of the same state, or a newer one comes in.
-    /// `now_ms` is monotonic.
-    pub(crate) fn write(&self, replica: &Replica, now_ms: u64) -> Result<(), SnapshotError> {
-        let _busy = self.busy.lock();
+    /// Waits until no other snapshot is written, taken in or restored; none is for as long as the guard is kept.
+    /// Whoever does one of these has it.
+    pub(crate) async fn quiet(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.busy).lock_owned().await
+    }
+
+    /// Writes a snapshot of what `replica` has now; applies go on meanwhile. Nothing happens if the newest snapshot
+    /// is of the same state, or a newer one comes in. `now_ms` is monotonic.
+    pub(crate) async fn write(
+        self: &Arc<Self>,
+        replica: &Arc<Replica>,
+        now_ms: u64,
+        tasks: &dyn Tasks,
+    ) -> Result<(), SnapshotError> {
+        let busy = self.quiet().await;
         if self.is_receiving(now_ms) {
             return Ok(());
         }
-        let started = Instant::now();
-        let Some(mut begun) = self.begin(replica) else { return Ok(()) };
-        let written = self.stream(replica, &mut begun);
-        let Begun { reader, head, log_bytes, log_commands } = begun;
-        let info = match written {
-            Ok(info) => info,
-            Err(error) => {
-                replica.with(|state| state.machine.snapshot_abort(reader));
-                self.stats.snapshots_failed.fetch_add(1, Ordering::Relaxed);
-                return Err(error);
-            }
-        };
-        *self.latest.lock() = Some(Kept { id: info.id, head });
-        let stats = &*self.stats;
-        stats.log_bytes.fetch_sub(log_bytes, Ordering::Relaxed);
-        stats.log_commands.fetch_sub(log_commands, Ordering::Relaxed);
-        stats.snapshots.fetch_add(1, Ordering::Relaxed);
-        stats.snapshot_bytes.store(info.bytes, Ordering::Relaxed);
-        stats.snapshot_us.store(micros(started.elapsed()), Ordering::Relaxed);
-        tracing::info!(group = %self.group, bytes = info.bytes, took = ?started.elapsed(), "snapshot written");
-        Ok(())
+        let mut writing = Writing::new(Arc::clone(self), Arc::clone(replica), busy);
+        let written = stepping(tasks, move || writing.step()).await;
+        written.unwrap_or_else(|| Err(failed("the writer failed")))
     }
 
     fn begin(&self, replica: &Replica) -> Option<Begun> {
@@ -305,26 +297,92 @@ impl Snapshots {
             })
         })
     }
+}
 
-    fn stream(&self, replica: &Replica, begun: &mut Begun) -> Result<SnapshotInfo, SnapshotError> {
-        let meta = record::encode(&begun.head).map_err(failed)?;
-        let mut writer: SnapshotWriter = self.store.create(&meta).map_err(failed)?;
-        let mut longest = Duration::ZERO;
-        loop {
-            if self.is_stopped() {
-                return Err(failed("given up, the node stops"));
+/// A snapshot being written. Blocks in each step.
+struct Writing {
+    snapshots: Arc<Snapshots>,
+    replica: Arc<Replica>,
+    started: Instant,
+    /// What is read and where it goes; none before the first step and after the last.
+    begun: Option<(Begun, SnapshotWriter)>,
+    /// The longest that applies had to wait.
+    longest: Duration,
+    /// Also if nobody waits for the end any more.
+    _busy: OwnedMutexGuard<()>,
+}
+
+impl Writing {
+    fn new(snapshots: Arc<Snapshots>, replica: Arc<Replica>, busy: OwnedMutexGuard<()>) -> Self {
+        Self { snapshots, replica, started: Instant::now(), begun: None, longest: Duration::ZERO, _busy: busy }
+    }
+
+    /// Goes a step further; breaks at the end.
+    fn step(&mut self) -> ControlFlow<Result<(), SnapshotError>> {
+        match self.advance() {
+            Ok(flow) => flow.map_break(Ok),
+            Err(error) => {
+                self.snapshots.stats.snapshots_failed.fetch_add(1, Ordering::Relaxed);
+                ControlFlow::Break(Err(error))
             }
-            let (chunk, took) = replica.with(|state| {
-                let started = Instant::now();
-                let chunk = state.machine.snapshot_next(&mut begun.reader, self.chunk_bytes);
-                (chunk, started.elapsed())
-            });
-            longest = longest.max(took);
-            let Some(chunk) = chunk else { break };
-            writer.write_chunk(&chunk).map_err(failed)?;
         }
-        self.stats.snapshot_chunk_max_us.store(micros(longest), Ordering::Relaxed);
-        writer.finish().map_err(failed)
+    }
+
+    fn advance(&mut self) -> Result<ControlFlow<()>, SnapshotError> {
+        let snapshots = &*self.snapshots;
+        let Some((begun, writer)) = &mut self.begun else {
+            let Some(begun) = snapshots.begin(&self.replica) else { return Ok(ControlFlow::Break(())) };
+            let created = record::encode(&begun.head)
+                .map_err(failed)
+                .and_then(|meta| snapshots.store.create(&meta).map_err(failed));
+            match created {
+                Ok(writer) => self.begun = Some((begun, writer)),
+                Err(error) => {
+                    self.replica.with(|state| state.machine.snapshot_abort(begun.reader));
+                    return Err(error);
+                }
+            }
+            return Ok(ControlFlow::Continue(()));
+        };
+        if snapshots.is_stopped() {
+            return Err(failed("given up, the node stops"));
+        }
+        let (chunk, took) = self.replica.with(|state| {
+            let started = Instant::now();
+            let chunk = state.machine.snapshot_next(&mut begun.reader, snapshots.chunk_bytes);
+            (chunk, started.elapsed())
+        });
+        self.longest = self.longest.max(took);
+        match chunk {
+            Some(chunk) => writer.write_chunk(&chunk).map_err(failed).map(ControlFlow::Continue),
+            None => self.finish().map(ControlFlow::Break),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), SnapshotError> {
+        let Some((begun, writer)) = self.begun.take() else { return Ok(()) };
+        let Begun { head, log_bytes, log_commands, .. } = begun;
+        let info = writer.finish().map_err(failed)?;
+        let (snapshots, stats) = (&*self.snapshots, &*self.snapshots.stats);
+        *snapshots.latest.lock() = Some(Kept { id: info.id, head });
+        stats.log_bytes.fetch_sub(log_bytes, Ordering::Relaxed);
+        stats.log_commands.fetch_sub(log_commands, Ordering::Relaxed);
+        stats.snapshots.fetch_add(1, Ordering::Relaxed);
+        stats.snapshot_bytes.store(info.bytes, Ordering::Relaxed);
+        stats.snapshot_us.store(micros(self.started.elapsed()), Ordering::Relaxed);
+        stats.snapshot_chunk_max_us.store(micros(self.longest), Ordering::Relaxed);
+        let took = self.started.elapsed();
+        tracing::info!(group = %snapshots.group, bytes = info.bytes, ?took, "snapshot written");
+        Ok(())
+    }
+}
+
+/// What was not read to its end is given up.
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if let Some((Begun { reader, .. }, _writer)) = self.begun.take() {
+            self.replica.with(|state| state.machine.snapshot_abort(reader));
+        }
     }
 }
 

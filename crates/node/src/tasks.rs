@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,10 @@ impl RuntimeKind {
     }
 }
 
+/// How long a step of blocking work takes in the simulator.
+#[cfg(feature = "sim")]
+const SIMULATED_STEP: Duration = Duration::from_millis(4);
+
 /// Starts tasks.
 pub(crate) trait Tasks: Debug + Send + Sync {
     /// Runs `work` on a task of its own.
@@ -45,6 +50,10 @@ pub(crate) trait Tasks: Debug + Send + Sync {
 
     /// Runs `work`, which blocks, where it keeps no task from running. Does not end if `work` panics.
     fn block(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
+
+    /// The same, again and again for as long as `step` answers true. The simulator lets time pass in between, as
+    /// it does for who runs beside a thread.
+    fn block_in_steps(&self, step: Box<dyn FnMut() -> bool + Send>) -> BoxFuture<'static, ()>;
 }
 
 /// Runs `work` as [`Tasks::block`] does; `None` when it panicked.
@@ -59,6 +68,25 @@ pub(crate) async fn blocking<T: Send + 'static>(
             let _gone = sender.send(work());
         }))
         .await;
+    done.await.ok()
+}
+
+/// Runs `step` as [`Tasks::block_in_steps`] does until it breaks; `None` when it panicked.
+pub(crate) async fn stepping<T: Send + 'static>(
+    tasks: &dyn Tasks,
+    mut step: impl FnMut() -> ControlFlow<T> + Send + 'static,
+) -> Option<T> {
+    let (sender, done) = oneshot::channel();
+    let mut sender = Some(sender);
+    let stepping = tasks.block_in_steps(Box::new(move || match step() {
+        ControlFlow::Continue(()) => true,
+        ControlFlow::Break(value) => {
+            // Nobody may be left to hear it.
+            let _gone = sender.take().map(|sender| sender.send(value));
+            false
+        }
+    }));
+    stepping.await;
     done.await.ok()
 }
 
@@ -166,5 +194,17 @@ impl<R: AsyncRuntime> Tasks for On<R> {
                 tracing::error!(%error, "a blocking task failed");
             }
         })
+    }
+
+    fn block_in_steps(&self, mut step: Box<dyn FnMut() -> bool + Send>) -> BoxFuture<'static, ()> {
+        #[cfg(feature = "sim")]
+        if openraft_rt_sim::SimInstant::try_now().is_some() {
+            return Box::pin(async move {
+                while step() {
+                    R::sleep(SIMULATED_STEP).await;
+                }
+            });
+        }
+        self.block(Box::new(move || while step() {}))
     }
 }

@@ -10,6 +10,8 @@
 //! end. Everything that a checker needs is in the [`history`], which is plain data.
 #![warn(missing_docs)]
 
+#[cfg(feature = "cluster")]
+pub mod bugs;
 pub mod check;
 #[cfg(feature = "cluster")]
 pub mod cluster;

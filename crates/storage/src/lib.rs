@@ -55,6 +55,7 @@
 //! What happens on which fault, and the test that shows it: `docs/storage.md`.
 #![warn(missing_docs)]
 
+pub mod bugs;
 mod error;
 pub mod log;
 pub mod snapshot;

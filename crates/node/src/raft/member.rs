@@ -316,7 +316,11 @@ impl<R: AsyncRuntime> Consensus for Member<R> {
     fn snapshot_begin(&self, begin: SnapshotBegin) -> BoxFuture<'_, Result<Answer, Refused>> {
         Box::pin(async move {
             let StateMachine { snapshots, clock, .. } = self.machine.clone();
-            let receiving = move || snapshots.receive(&begin.head, clock.monotonic_ms());
+            let busy = snapshots.quiet().await;
+            let receiving = move || {
+                let _busy = busy;
+                snapshots.receive(&begin.head, clock.monotonic_ms())
+            };
             let transfer = self.blocking(receiving).await?;
             Ok(Answer::SnapshotBegun { transfer })
         })
@@ -335,7 +339,9 @@ impl<R: AsyncRuntime> Consensus for Member<R> {
         Box::pin(async move {
             let StateMachine { snapshots, replica, .. } = self.machine.clone();
             let SnapshotEnd { transfer, chunks, vote: by } = end;
+            let busy = snapshots.quiet().await;
             let receiving = move || {
+                let _busy = busy;
                 let applied = replica.read(|state| state.applied);
                 snapshots.received(transfer, chunks, applied)
             };

@@ -111,11 +111,8 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine {
     async fn try_create_snapshot_builder(&mut self, is_needed: bool) -> Option<LatestSnapshot> {
         if is_needed {
             let Self { replica, snapshots, tasks, clock, .. } = self.clone();
-            let writing = move || snapshots.write(&replica, clock.monotonic_ms());
-            match blocking(tasks.as_ref(), writing).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => tracing::error!(%error, "a snapshot that is needed was not written"),
-                None => tracing::error!("a snapshot that is needed was not written"),
+            if let Err(error) = snapshots.write(&replica, clock.monotonic_ms(), tasks.as_ref()).await {
+                tracing::error!(%error, "a snapshot that is needed was not written");
             }
         }
         let is_there = self.snapshots.latest().is_some();
@@ -128,7 +125,9 @@ impl<R: AsyncRuntime> RaftStateMachine<TypeConfig<R>> for StateMachine {
 
     async fn install_snapshot(&mut self, _meta: &RaftSnapshotMeta, snapshot: StoredSnapshot) -> Result<(), io::Error> {
         let Self { replica, snapshots, tasks, .. } = self.clone();
+        let busy = snapshots.quiet().await;
         let installing = move || {
+            let _busy = busy;
             // One that came from a leader is in this store already.
             if !Arc::ptr_eq(&snapshot.snapshots, &snapshots) {
                 snapshots.import(&snapshot.snapshots, snapshot.id)?;

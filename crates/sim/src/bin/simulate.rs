@@ -1,13 +1,20 @@
 //! Runs seeds, in parallel, and says which fail and how to run one again.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use clap::Parser;
-use willow_model::bugs::{self, Bug};
-use willow_sim::check;
-use willow_sim::cluster::{Options, Report, run};
+use willow_model::bugs::Bug;
+use willow_sim::cluster::{Flips, Options, Report, run};
 use willow_sim::history::History;
+use willow_sim::{bugs, check};
+
+/// Of a hundred objects, the search for a linear order may give up on at most so many: what is undecided is not shown.
+const UNDECIDED_PERCENT: u64 = 1;
+/// Three nodes twice, and five.
+const REPEATED: [u64; 3] = [0, 4, 13];
 
 /// Simulates whole clusters, each from one seed.
 #[derive(Parser)]
@@ -63,21 +70,48 @@ fn main() -> ExitCode {
         return if find_bugs(&options, arguments.seeds) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     bugs::switch(bug);
-    if !is_repeatable(from, &options) {
+    let repeated = REPEATED.into_iter().map(|after| from + after).filter(|seed| *seed < from + seeds);
+    if !are_repeatable(&repeated.collect::<Vec<_>>(), bug, &options) {
         return ExitCode::FAILURE;
     }
-    let failed = all(from, seeds, bug, &options, &arguments);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if all(from, seeds, bug, &options, &arguments) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The same seed must give the same run, or no failure could be looked into.
-fn is_repeatable(seed: u64, options: &Options) -> bool {
+fn are_repeatable(seeds: &[u64], bug: Option<Bug>, options: &Options) -> bool {
     let quiet = Options { verbose: false, ..options.clone() };
-    let (first, again) = (run(seed, &quiet), run(seed, &quiet));
-    if first.trace != again.trace {
-        eprintln!("seed {seed} gave two different runs: {:016x} and {:016x}", first.trace, again.trace);
+    let runs: Vec<u64> = seeds.iter().flat_map(|seed| [*seed, *seed]).collect();
+    let reports = side_by_side(&runs, |seed| {
+        bugs::switch(bug);
+        run(*seed, &quiet).trace
+    });
+    let different = reports.chunks_exact(2).zip(seeds).filter(|(pair, _)| pair[0] != pair[1]);
+    let different: Vec<u64> = different.map(|(_, seed)| *seed).collect();
+    if !different.is_empty() {
+        eprintln!("the same seed gave two different runs: {different:?}");
     }
-    first.trace == again.trace
+    different.is_empty()
+}
+
+/// Does `work` on each, on as many threads as there are processors; answers in the order of `all`.
+fn side_by_side<T: Sync, R: Send>(all: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(all.len()) {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(one) = all.get(place) else { return };
+                    let result = work(one);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Says what is wrong with a history that was written before, by a simulation or by a test of real processes.
@@ -97,86 +131,135 @@ fn check_file(path: &std::path::Path) -> ExitCode {
     }
 }
 
-/// Switches one bug on after the other, and runs seeds until one fails. True if all were found.
+/// A bug, found.
+struct Row {
+    /// The first seed in which anything was wrong.
+    first: u64,
+    /// The first in which a checker said what is wrong, if one did.
+    seed: Option<u64>,
+    /// The checkers that said so.
+    finders: Vec<&'static str>,
+    /// Those that said something else.
+    others: Vec<&'static str>,
+}
+
+/// Switches one bug on after the other, and runs seeds until a checker that states what it breaks finds it. True if
+/// all were found.
 fn find_bugs(options: &Options, seeds: u64) -> bool {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let found = std::sync::Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(bug) = Bug::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let row = find_bug(*bug, options, seeds);
-                    eprintln!("{bug:?}: {row:?}");
-                    if let Ok(mut found) = found.lock() {
-                        found.push((*bug, row));
-                    }
-                }
-            });
-        }
+    let rows = side_by_side(Bug::ALL, |bug| {
+        let row = find_bug(*bug, options, seeds);
+        eprintln!("{bug:?}: {}", row.as_ref().map_or_else(|| "not found".to_owned(), Row::line));
+        row
     });
-    let mut found = found.into_inner().unwrap_or_default();
-    found.sort_by_key(|(bug, _)| *bug);
-    for (bug, row) in &found {
-        let (seed, checkers) = row.clone().unwrap_or_else(|| ("none".to_owned(), "not found".to_owned()));
-        let row = format!("| `{bug:?}` | {seed} | {checkers} |\n");
+    for (bug, row) in Bug::ALL.iter().zip(&rows) {
+        let row = row.as_ref().map_or_else(|| "none | none | not found |".to_owned(), Row::line);
+        let row = format!("| `{bug:?}` | {row}\n");
         let _unread = std::io::Write::write_all(&mut std::io::stdout(), row.as_bytes());
     }
-    found.iter().all(|(_, row)| row.is_some())
+    rows.iter().all(|row| row.as_ref().is_some_and(|row| row.seed.is_some()))
 }
 
-/// The first seed that fails with a bug, and the checkers that found it.
-fn find_bug(bug: Bug, options: &Options, seeds: u64) -> Option<(String, String)> {
+impl Row {
+    fn line(&self) -> String {
+        let Self { first, seed, finders, others } = self;
+        let seed = seed.map_or_else(|| "none".to_owned(), |seed| seed.to_string());
+        let others = if others.is_empty() { String::new() } else { format!(" ({})", others.join(", ")) };
+        format!("{first} | {seed} | {}{others} |", finders.join(", "))
+    }
+}
+
+/// Runs seeds with a bug until a checker that states what it breaks speaks.
+fn find_bug(bug: Bug, options: &Options, seeds: u64) -> Option<Row> {
     bugs::switch(Some(bug));
-    let report = (0..seeds).map(|seed| run(seed, options)).find(|report| !report.is_good());
+    let mut row: Option<Row> = None;
+    for seed in 0..seeds {
+        let report = run(seed, options);
+        if report.is_good() {
+            continue;
+        }
+        let mut checkers: Vec<&str> = report.violations.iter().map(|violation| violation.checker).collect();
+        checkers.sort_unstable();
+        checkers.dedup();
+        let (finders, others): (Vec<_>, Vec<_>) =
+            checkers.into_iter().partition(|checker| bugs::finders(bug).contains(checker));
+        let first = row.map_or(seed, |row| row.first);
+        let is_found = !finders.is_empty();
+        row = Some(Row { first, seed: is_found.then_some(seed), finders, others });
+        if is_found {
+            break;
+        }
+    }
     bugs::switch(None);
-    let Report { seed, violations, .. } = report?;
-    let mut checkers: Vec<&str> = violations.iter().map(|violation| violation.checker).collect();
-    checkers.sort_unstable();
-    checkers.dedup();
-    Some((seed.to_string(), if checkers.is_empty() { "void".to_owned() } else { checkers.join(", ") }))
+    row
 }
 
-/// Runs the seeds; returns how many failed.
-fn all(from: u64, seeds: u64, bug: Option<Bug>, options: &Options, arguments: &Arguments) -> usize {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let (next, failed, stop) = (AtomicU64::new(from), AtomicUsize::new(0), AtomicBool::new(false));
-    let (done, calls, virtual_us) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let begun = std::time::Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                bugs::switch(bug);
-                while !stop.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + seeds {
-                        return;
-                    }
-                    let report = run(seed, options);
-                    calls.fetch_add(report.done as u64, Ordering::Relaxed);
-                    virtual_us.fetch_add(report.virtual_us, Ordering::Relaxed);
-                    let count = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    if !report.is_good() {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                        stop.store(!arguments.keep_going, Ordering::Relaxed);
-                        tell(&report, arguments);
-                    }
-                    if count % 50 == 0 {
-                        eprintln!("{count} of {seeds} seeds, {:.0} s", begun.elapsed().as_secs_f64());
-                    }
-                }
-            });
+/// What all runs came to.
+#[derive(Default)]
+struct Sum {
+    done: u64,
+    failed: u64,
+    calls: u64,
+    virtual_us: u64,
+    objects: u64,
+    undecided: u64,
+    flipped: u64,
+    refused: u64,
+}
+
+impl Sum {
+    fn add(&mut self, report: &Report) {
+        let Flips { flipped, refused, .. } = report.flips;
+        self.done += 1;
+        self.failed += u64::from(!report.is_good());
+        self.calls += report.done as u64;
+        self.virtual_us += report.virtual_us;
+        self.objects += report.objects;
+        self.undecided += report.undecided;
+        self.flipped += flipped;
+        self.refused += refused;
+    }
+
+    /// Too much was left undecided to show anything.
+    fn is_void(&self) -> bool {
+        self.undecided * 100 > self.objects * UNDECIDED_PERCENT
+    }
+}
+
+/// Runs the seeds. True if all is well.
+fn all(from: u64, seeds: u64, bug: Option<Bug>, options: &Options, arguments: &Arguments) -> bool {
+    let (sum, stop, begun) = (Mutex::new(Sum::default()), AtomicBool::new(false), Instant::now());
+    let numbers: Vec<u64> = (from..from.saturating_add(seeds)).collect();
+    side_by_side(&numbers, |seed| {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        bugs::switch(bug);
+        let report = run(*seed, options);
+        let done = {
+            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.add(&report);
+            sum.done
+        };
+        if !report.is_good() {
+            stop.store(!arguments.keep_going, Ordering::Relaxed);
+            tell(&report, arguments);
+        }
+        if done % 50 == 0 {
+            eprintln!("{done} of {seeds} seeds, {:.0} s", begun.elapsed().as_secs_f64());
         }
     });
-    let failed = failed.into_inner();
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Sum { done, failed, calls, virtual_us, objects, undecided, flipped, refused } = &sum;
     eprintln!(
-        "{} seeds, {failed} failed; {} calls answered in {} s of virtual time; {:.1} s",
-        done.into_inner(),
-        calls.into_inner(),
-        virtual_us.into_inner() / 1_000_000,
+        "{done} seeds, {failed} failed; {calls} calls answered in {} s of virtual time; linearizability undecided for \
+         {undecided} of {objects} objects; {flipped} disks with a flipped bit, of which {refused} were refused; {:.1} s",
+        virtual_us / 1_000_000,
         begun.elapsed().as_secs_f64()
     );
-    failed
+    if sum.is_void() {
+        eprintln!("void: more than {UNDECIDED_PERCENT} in a hundred objects are undecided");
+    }
+    *failed == 0 && !sum.is_void()
 }
 
 fn tell(report: &Report, arguments: &Arguments) {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::issued::Issued;
 use super::linear::{self, Model, Timed, Verdict, Window};
-use super::{Violation, violation};
+use super::{Found, Violation, violation};
 use crate::history::{Action, Answer, History, Micros, Operation, Outcome, Refusal};
 
 const NAME: &str = "counters linearizable";
@@ -18,11 +18,17 @@ const NAME: &str = "counters linearizable";
 /// Lists groups of counters whose history is not linearizable.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
-    let impossible = verdicts(history).into_iter().filter_map(|verdict| match verdict {
-        Verdict::Linearizable | Verdict::Undecided => None,
-        Verdict::Impossible(operation) => Some(violation(NAME, "this answer is impossible".to_owned(), [operation])),
-    });
-    impossible.collect()
+    search(history).violations
+}
+
+/// Looks for an order of the calls on each group of counters.
+#[must_use]
+pub fn search(history: &History) -> Found {
+    let mut found = Found::default();
+    for verdict in verdicts(history) {
+        found.add(verdict, |operation| violation(NAME, "this answer is impossible".to_owned(), [operation]));
+    }
+    found
 }
 
 /// What is found for each group of counters.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use super::issued::Issued;
 use super::linear::{self, Model, Timed, Verdict, Window};
-use super::{Violation, violation};
+use super::{Found, Violation, violation};
 use crate::history::{Action, Answer, History, Micros, Mode, Operation, Outcome, Refusal};
 
 const NAME: &str = "locks linearizable";
@@ -21,13 +21,18 @@ const NAME: &str = "locks linearizable";
 /// Lists locks whose history is not linearizable.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
-    let impossible = verdicts(history).into_iter().filter_map(|(lock, verdict)| match verdict {
-        Verdict::Linearizable | Verdict::Undecided => None,
-        Verdict::Impossible(operation) => {
-            Some(violation(NAME, format!("lock {lock}: this answer is impossible"), [operation]))
-        }
-    });
-    impossible.collect()
+    search(history).violations
+}
+
+/// Looks for an order of the calls on each lock.
+#[must_use]
+pub fn search(history: &History) -> Found {
+    let mut found = Found::default();
+    for (lock, verdict) in verdicts(history) {
+        let impossible = |operation| violation(NAME, format!("lock {lock}: this answer is impossible"), [operation]);
+        found.add(verdict, impossible);
+    }
+    found
 }
 
 /// What is found for each lock.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use willow_core::{Command, Outcome, RequestId};
 use willow_node::{Node, ProposeError};
 
+use super::flip::Counted;
 use super::host::Host;
 use super::life::Life;
 use super::net::Net;
@@ -20,12 +21,13 @@ const HOP_US: u64 = 300;
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) net: Net,
+    pub(super) flips: Counted,
     hosts: Arc<Mutex<Vec<Host>>>,
 }
 
 impl World {
     pub(super) fn new(net: Net) -> Self {
-        Self { net, hosts: Arc::default() }
+        Self { net, flips: Counted::default(), hosts: Arc::default() }
     }
 
     pub(super) fn add(&self, host: Host) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use willow_model::bugs::{self, Bug};
-use willow_node::{Config, Node, Peering, RuntimeKind, Start};
+use willow_node::{Config, Node, NodeId, Peering, RuntimeKind, Start};
 use willow_storage::log;
 use willow_storage::snapshot::SnapshotOptions;
 use willow_storage::vfs::{CrashMode, FaultVfs, Vfs};
@@ -44,6 +44,8 @@ struct Inner {
 struct Running {
     life: Life,
     node: Option<Node>,
+    /// The node's id, once it has started.
+    id: Option<NodeId>,
     /// Taken out of the cluster for good.
     is_retired: bool,
     /// Why it did not start, the last time.
@@ -65,7 +67,7 @@ impl Host {
             entropy: Arc::new(SimEntropy::new(seed)),
             net,
             snapshot_commands,
-            running: Mutex::new(Running { life, node: None, is_retired: false, failure: None }),
+            running: Mutex::new(Running { life, node: None, id: None, is_retired: false, failure: None }),
         }))
     }
 
@@ -85,6 +87,11 @@ impl Host {
     pub(super) fn node(&self) -> Option<(Node, Life)> {
         let running = self.0.running.lock();
         running.node.clone().map(|node| (node, running.life.clone()))
+    }
+
+    /// The id of the node, as it last started.
+    pub(super) fn id(&self) -> Option<NodeId> {
+        self.0.running.lock().id
     }
 
     /// The kernel stops the process; returns the life that it stops in, if there is one.
@@ -129,6 +136,7 @@ impl Host {
                 return;
             }
             running.life = Life::new(running.life.number + 1);
+            running.failure = None;
             running.life.clone()
         };
         let reception = net.listen(*place, addr, life.clone());
@@ -155,6 +163,7 @@ impl Host {
                         if life.is_over() {
                             return;
                         }
+                        running.id = Some(node.id());
                         (running.node, running.failure) = (Some(node), None);
                     }
                     // A founder writes the first entry once it leads.
@@ -181,8 +190,7 @@ impl Host {
             Arc::new(inner.disk.clone())
         };
         let pace = Arc::new(Paced { speed: inner.speed.clone(), life: life.clone() });
-        config.log =
-            log::Options { retry_interval: Duration::ZERO, pace: Some(pace), ..log::Options::small_inline() };
+        config.log = log::Options { retry_interval: Duration::ZERO, pace: Some(pace), ..log::Options::small_inline() };
         config.snapshots = SnapshotOptions { keep: 2, min_free_bytes: 0 };
         config.snapshot_commands = inner.snapshot_commands;
         config.snapshot_chunk_bytes = 2048;

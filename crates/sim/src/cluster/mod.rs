@@ -11,6 +11,7 @@
 mod clock;
 mod endpoint;
 mod finish;
+mod flip;
 mod host;
 mod lazy;
 mod life;
@@ -20,4 +21,5 @@ mod panics;
 mod run;
 mod speed;
 
+pub use flip::Flips;
 pub use run::{Options, Report, run};

@@ -6,6 +6,7 @@ use willow_node::{GroupId, NodeId, Role, Start};
 use willow_storage::vfs::Op;
 
 use super::endpoint::World;
+use super::flip;
 use super::host::{Host, addr};
 use super::run::Options;
 use crate::faults::{Crash, Fault, Kind, Plan, Shape};
@@ -93,7 +94,20 @@ fn strike(world: &World, fault: &Fault, plan: &Plan, seed: u64, options: &Option
                 });
             }
         }
-        Kind::Replace(place) => replace(world, *place, plan, seed, options),
+        Kind::Replace(place) => {
+            let host = world.host(*place).filter(|host| !host.is_retired());
+            if let Some((host, id)) = host.and_then(|host| host.node().map(|(node, _)| (host, node.id()))) {
+                let replacing = Replacing { skew_ms: plan.skew_ms.clone(), seed, options: options.clone() };
+                let world = world.clone();
+                time::spawn(async move { replacing.run(world, host, id).await });
+            }
+        }
+        Kind::BitFlip(place, rest) => {
+            if let Some(host) = world.host(*place).filter(|host| !host.is_retired()) {
+                let replacing = Replacing { skew_ms: plan.skew_ms.clone(), seed, options: options.clone() };
+                time::spawn(flip::strike(world.clone(), host, *rest, for_us, seed, replacing));
+            }
+        }
         Kind::CrashLeader(mode) => leader(world).into_iter().for_each(|host| crash(&host, *mode, for_us)),
         Kind::IsolateLeader => {
             if let Some(host) = leader(world) {
@@ -186,31 +200,34 @@ fn transfer(world: &World, place: usize) {
     });
 }
 
-/// Removes a node, throws its computer away, and lets a new one join.
-fn replace(world: &World, place: usize, plan: &Plan, seed: u64, options: &Options) {
-    let Some(host) = world.host(place).filter(|host| !host.is_retired()) else { return };
-    let Some(id) = host.node().map(|(node, _)| node.id()) else { return };
-    let (world, options) = (world.clone(), options.clone());
-    let skew_ms = plan.skew_ms.get(world.hosts().len()).copied().unwrap_or(0);
-    time::spawn(async move {
+/// How a node is replaced.
+pub(super) struct Replacing {
+    skew_ms: Vec<i64>,
+    seed: u64,
+    options: Options,
+}
+
+impl Replacing {
+    pub(super) fn say(&self, what: impl FnOnce() -> String) {
+        self.options.say(what);
+    }
+
+    /// Removes a node, throws its computer away, and lets a new one join.
+    pub(super) async fn run(self, world: World, host: Host, id: NodeId) {
+        let Self { skew_ms, seed, options } = self;
         if !removed(&world, &host, id).await {
             return;
         }
         host.retire();
         let fresh = world.hosts().len();
         let members = (0..fresh).map(addr).collect();
-        let fresh = Host::new(
-            seed,
-            fresh,
-            Start::Join { members },
-            skew_ms,
-            options.snapshot_commands(seed),
-            world.net.clone(),
-        );
+        let skew_ms = skew_ms.get(fresh).copied().unwrap_or(0);
+        let commands = options.snapshot_commands(seed);
+        let fresh = Host::new(seed, fresh, Start::Join { members }, skew_ms, commands, world.net.clone());
         options.say(|| format!("{} us: node {id} is removed, n{} joins", time::now_us(), fresh.place()));
         world.add(fresh.clone());
         fresh.start();
-    });
+    }
 }
 
 /// Asks the others to let a node go, for a while.

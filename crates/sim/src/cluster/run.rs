@@ -9,10 +9,11 @@ use openraft_rt_sim::SimRuntime;
 use willow_node::Start;
 
 use super::endpoint::World;
+use super::flip::Flips;
 use super::host::{Host, addr};
 use super::net::Net;
 use super::{finish, nemesis, panics};
-use crate::check::{self, Violation};
+use crate::check::{self, Found, Violation};
 use crate::faults::plan;
 use crate::history::{History, Micros};
 use crate::time;
@@ -77,6 +78,12 @@ pub struct Report {
     pub trace: u64,
     /// How long it took, virtual time.
     pub virtual_us: Micros,
+    /// Objects whose linearizability was looked at.
+    pub objects: u64,
+    /// Of which the search gave up.
+    pub undecided: u64,
+    /// What became of bits that flipped.
+    pub flips: Flips,
     /// What was seen.
     pub history: History,
 }
@@ -107,11 +114,13 @@ pub fn run(seed: u64, options: &Options) -> Report {
         let mut runtime = SimRuntime::with_seed(seed);
         runtime.block_on(play(seed, options, founders, &world, &recorder))
     }));
+    let flips = std::mem::take(&mut *world.flips.lock());
+    recorder.facts(|facts| facts.stuck.extend(flips.complaints.iter().cloned()));
     let history = recorder.take();
     let (sent, messages) = net.trace();
     let mut hasher = DefaultHasher::new();
     (sent, history.to_json()).hash(&mut hasher);
-    let mut violations = check::all(&history);
+    let Found { mut violations, objects, undecided } = check::judge(&history);
     let complaint = |what: String| Violation { checker: "no panic", what, operations: vec![] };
     violations.extend(panics::take().into_iter().map(complaint));
     if played.is_err() && violations.is_empty() {
@@ -125,6 +134,9 @@ pub fn run(seed: u64, options: &Options) -> Report {
         messages,
         trace: hasher.finish(),
         virtual_us: history.facts.ended_us,
+        objects,
+        undecided,
+        flips,
         history,
     }
 }

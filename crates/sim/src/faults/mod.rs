@@ -2,4 +2,4 @@
 
 mod plan;
 
-pub use plan::{Crash, Fault, Kind, Plan, Shape, plan};
+pub use plan::{Crash, Fault, Kind, Plan, Rest, Shape, plan};

@@ -17,6 +17,15 @@ pub enum Crash {
     Torn,
 }
 
+/// What a disk is at when a bit of it flips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// In use: the node runs on until it crashes.
+    InUse(Crash),
+    /// The node has crashed.
+    Down(Crash),
+}
+
 /// How the network falls apart. Nodes are counted from 0, in the order of `nodes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -65,6 +74,8 @@ pub enum Kind {
     Snapshot(usize),
     /// A node is removed for good, and a new one joins.
     Replace(usize),
+    /// A bit of a node's disk flips, while it runs or while it is down; it is restarted, and replaced.
+    BitFlip(usize, Rest),
     /// The leader stops dead, whoever it is.
     CrashLeader(Crash),
     /// The leader is cut off, whoever it is.
@@ -102,9 +113,12 @@ pub fn plan(seed: u64, nodes: usize, count: usize, from_us: Micros, until_us: Mi
         let for_us = rng.random_range(200_000..3_500_000);
         faults.push(Fault { at_us, for_us, kind: kind(&mut rng, nodes) });
     }
-    // One replacement is enough to look at, and costs a snapshot.
+    // One replacement is enough to look at, and costs a snapshot; and only one disk may be damaged at a time.
     let mut replaced = false;
-    faults.retain(|fault| !matches!(fault.kind, Kind::Replace(_)) || !std::mem::replace(&mut replaced, true));
+    faults.retain(|fault| {
+        let replaces = matches!(fault.kind, Kind::Replace(_) | Kind::BitFlip(..));
+        !replaces || !std::mem::replace(&mut replaced, true)
+    });
     faults.sort_by_key(|fault| fault.at_us);
     Plan { faults, skew_ms }
 }
@@ -129,8 +143,12 @@ fn kind(rng: &mut StdRng, nodes: usize) -> Kind {
         }
         65..70 => Kind::Transfer(node),
         70..76 => Kind::Snapshot(node),
-        76..80 => Kind::Replace(node),
-        80..92 => Kind::CrashLeader(crash(rng)),
+        76..79 => Kind::Replace(node),
+        79..83 => {
+            let crash = crash(rng);
+            Kind::BitFlip(node, if rng.random_bool(0.5) { Rest::InUse(crash) } else { Rest::Down(crash) })
+        }
+        83..93 => Kind::CrashLeader(crash(rng)),
         _ => Kind::IsolateLeader,
     }
 }

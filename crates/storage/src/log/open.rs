@@ -152,7 +152,15 @@ fn start(writer: Writer, shared: Arc<Mutex<Shared>>, standby: &Arc<Standby>, opt
             threads.push(standby.spawn()?);
         }
     }
-    Ok(Inner { shared, work, standby: Arc::clone(standby), options, inline, has_asked: AtomicBool::new(false), threads: Mutex::new(threads) })
+    Ok(Inner {
+        shared,
+        work,
+        standby: Arc::clone(standby),
+        options,
+        inline,
+        has_asked: AtomicBool::new(false),
+        threads: Mutex::new(threads),
+    })
 }
 
 fn lock_dir(vfs: &dyn Vfs, dir: &Path) -> Result<Box<dyn LockGuard>, OpenError> {

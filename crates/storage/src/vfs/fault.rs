@@ -326,10 +326,16 @@ impl FaultVfs {
         }
     }
 
-    /// Flips one bit of a file, durably.
+    /// Flips one bit of a file, in what a program sees and in what would survive a power cut.
     pub fn flip_bit(&self, path: &Path, bit: u64) {
-        if let Some(byte) = self.contents(path).and_then(|bytes| bytes.get((bit / 8) as usize).copied()) {
-            self.damage(path, bit / 8, &[byte ^ (1 << (bit % 8))]);
+        let mut state = self.lock();
+        let inode = state.names.get(path).copied();
+        if let Some(inode) = inode.and_then(|inode| state.inodes.get_mut(&inode)) {
+            for content in [&mut inode.seen, &mut inode.durable] {
+                if let Some(byte) = content.get_mut((bit / 8) as usize) {
+                    *byte ^= 1 << (bit % 8);
+                }
+            }
         }
     }
 
