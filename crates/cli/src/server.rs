@@ -75,13 +75,14 @@ struct Peers {
 
 /// How to start three nodes, for `--help`.
 const THREE_NODES: &str = "Three nodes on this machine, in three shells:
-  willow server --data-dir n1 --listen 127.0.0.1:7070 --peer-listen 127.0.0.1:7171 --peer-insecure --bootstrap
-  willow server --data-dir n2 --listen 127.0.0.1:7080 --peer-listen 127.0.0.1:7181 --peer-insecure --join 127.0.0.1:7171
-  willow server --data-dir n3 --listen 127.0.0.1:7090 --peer-listen 127.0.0.1:7191 --peer-insecure --join 127.0.0.1:7171
+  peers=127.0.0.1:7171,127.0.0.1:7181,127.0.0.1:7191
+  willow server --data-dir n1 --listen 127.0.0.1:7070 --peer-listen 127.0.0.1:7171 --peer-insecure --join $peers --bootstrap
+  willow server --data-dir n2 --listen 127.0.0.1:7080 --peer-listen 127.0.0.1:7181 --peer-insecure --join $peers
+  willow server --data-dir n3 --listen 127.0.0.1:7090 --peer-listen 127.0.0.1:7191 --peer-insecure --join $peers
 
-On machines of their own, give each a certificate (willow cluster certs) and --peer-certs instead of --peer-insecure,
-and name the other two in --join: the first then joins them, should it ever start on an empty disk again, instead of
-founding a second cluster. --bootstrap and --join are not looked at where the data directory holds a member's data.
+On machines of their own, give each a certificate (willow cluster certs) and --peer-certs instead of --peer-insecure.
+The first founds the cluster once the others say that they know of none; should it ever start on an empty disk again, it
+joins them instead. --bootstrap and --join are not looked at where the data directory holds a member's data.
 ";
 
 /// All settings with their defaults, for `--help`.
