@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     kill_leader_every: Option<String>,
 }
 
+/// What a build takes while leaders are killed: all builds together outlast several of them.
+const OUTLASTS_LEADERS_MS: &str = "500";
+
 pub(crate) fn run(sh: &Shell, arguments: &Arguments) -> anyhow::Result<()> {
     let release = format!("{}/release", target(sh));
     let mut packages = vec!["--package", "willow", "--package", "willow-examples"];
@@ -30,8 +33,11 @@ pub(crate) fn run(sh: &Shell, arguments: &Arguments) -> anyhow::Result<()> {
         around.extend(host);
     }
     cmd!(sh, "cargo build --release {packages...}").run()?;
-    let repo = &arguments.repo;
-    run_example(sh, &around, &format!("{release}/ci"), &["--repo".as_ref(), repo.as_os_str()])?;
+    let mut ci: Vec<&OsStr> = vec![OsStr::new("--repo"), arguments.repo.as_os_str()];
+    if arguments.kill_leader_every.is_some() {
+        ci.extend(["--build-ms", OUTLASTS_LEADERS_MS].map(OsStr::new));
+    }
+    run_example(sh, &around, &format!("{release}/ci"), &ci)?;
     match (&arguments.pods, &arguments.nodes) {
         (Some(pods), Some(nodes)) => {
             let files = ["--pods".as_ref(), pods.as_os_str(), "--nodes".as_ref(), nodes.as_os_str()];

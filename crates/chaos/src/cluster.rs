@@ -156,6 +156,17 @@ impl Cluster {
         std::fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))
     }
 
+    /// What all nodes have in memory now.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let resident = |node: &Node| node.server.lock().resident_bytes().unwrap_or(0);
+        self.0.nodes.iter().map(resident).sum()
+    }
+
+    /// What all nodes have on disk now.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.0.nodes.iter().map(|node| size(node.server.lock().dir())).sum()
+    }
+
     /// The last lines of a node's log.
     pub(crate) fn log(&self, node: usize, lines: usize) -> String {
         let text = std::fs::read_to_string(self.0.nodes[node].server.lock().dir().join("log")).unwrap_or_default();
@@ -240,6 +251,17 @@ impl Cluster {
             sleep(LOOK).await;
         }
     }
+}
+
+/// Of a folder with all in it. What goes while it is looked at counts nothing.
+fn size(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
 }
 
 fn is_whole(status: &Status) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
@@ -20,8 +21,9 @@ pub(crate) const WHOLE: Duration = Duration::from_secs(90);
 const GAP_MS: std::ops::Range<u64> = 300..2000;
 
 /// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Kind {
     /// `kill -9` of the leader; started again after a while.
     KillLeader,
@@ -91,25 +93,35 @@ pub(crate) struct Nemesis<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) recorder: &'a Recorder,
     pub(crate) rng: StdRng,
+    /// These only, one after the other; all, as their weights have it, if there is none.
+    pub(crate) only: &'a [Kind],
 }
 
 impl Nemesis<'_> {
-    /// One fault after the other until the time is up.
-    pub(crate) async fn run(&mut self, until: Instant) -> anyhow::Result<Done> {
-        let mut done = Done::default();
+    /// One fault after the other until the time is up; `done` has what was made so far, whatever comes of the next.
+    pub(crate) async fn run(&mut self, until: Instant, done: &mut Done) -> anyhow::Result<()> {
         loop {
             let gap_ms = self.rng.random_range(GAP_MS);
             sleep(Duration::from_millis(gap_ms)).await;
             if Instant::now() >= until {
-                return Ok(done);
+                return Ok(());
             }
-            let kinds = WEIGHTS.choose_weighted(&mut self.rng, |(_, weight)| *weight);
-            let kind = kinds.map_or(Kind::KillLeader, |(kind, _)| *kind);
+            let kind = self.draw(done.faults.len());
             let at_us = self.recorder.now_us();
-            let Some((node, fail_over)) = self.make(kind).await? else { continue };
+            let made = self.make(kind).await.with_context(|| format!("fault {kind:?}"))?;
+            let Some((node, fail_over)) = made else { continue };
             done.fail_overs.extend(fail_over);
             done.faults.push(Fault { at_us, until_us: self.recorder.now_us(), kind, node });
         }
+    }
+
+    /// What comes after `made` faults.
+    fn draw(&mut self, made: usize) -> Kind {
+        if let Some(place) = made.checked_rem(self.only.len()) {
+            return self.only[place];
+        }
+        let kinds = WEIGHTS.choose_weighted(&mut self.rng, |(_, weight)| *weight);
+        kinds.map_or(Kind::KillLeader, |(kind, _)| *kind)
     }
 
     /// Undoes all there may be, and waits until the cluster is whole.

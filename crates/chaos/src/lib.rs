@@ -51,6 +51,9 @@ use cluster::Cluster;
 use faults::Done;
 use recorder::{Figures, Recorder};
 
+/// Histories kept of rounds in which something is wrong: one is a hundred MB.
+const MOST_KEPT: u64 = 5;
+
 /// What a run is to be. It goes on, round by round, until all of its aims are reached.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
@@ -75,6 +78,9 @@ pub struct Options {
     /// Seconds of faults in a round
     #[arg(long, default_value_t = 40)]
     pub round_seconds: u64,
+    /// Make these faults only, one after the other, instead of all by chance
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FAULT")]
+    pub only: Vec<Kind>,
     /// Seconds that anything may take once all nodes run and reach each other again
     #[arg(long, default_value_t = 10)]
     pub bound_seconds: u64,
@@ -107,6 +113,7 @@ impl Options {
             items: 0,
             most_seconds: seconds,
             round_seconds: seconds,
+            only: Vec::new(),
             bound_seconds: 120,
             crowd,
             folder: std::env::temp_dir().join("willow-chaos"),
@@ -117,27 +124,23 @@ impl Options {
 /// Runs `willow` three times, does all that to it, and checks what its callers saw.
 ///
 /// # Errors
-/// When the run could not go on; what is wrong with the servers is in the report.
+/// When the cluster cannot be started or a history not be kept. A run that could not go on to its end is reported as
+/// far as it came, and why it ended with it.
 pub async fn run(willow: &Path, options: &Options) -> anyhow::Result<Report> {
     let cluster = Cluster::start(willow).await?;
     names::prepare(&round::stubborn(&cluster)?).await?;
     let recorder = Recorder::new();
     let progress = ProgressBar::new_spinner();
     let shown = tokio::spawn(show(progress.clone(), recorder.clone()));
-    let outcome = rounds(&cluster, &recorder, options, &progress).await;
+    let report = rounds(&cluster, &recorder, options, &progress).await;
     shown.abort();
     progress.finish_and_clear();
-    let mut report = match outcome {
-        Ok(report) => report,
-        Err(error) => {
-            let logs = (0..cluster::NODES).map(|node| format!("node {node}:\n{}\n", cluster.log(node, 12)));
-            return Err(error.context(logs.collect::<String>()));
-        }
-    };
+    let mut report = report?;
     report.add_figures(recorder.figures(), recorder.now_us() as f64 / 1e6);
     Ok(report)
 }
 
+/// Plays and checks rounds: one is checked while the next is played.
 async fn rounds(
     cluster: &Cluster,
     recorder: &Recorder,
@@ -155,27 +158,44 @@ async fn rounds(
         // The last round is as long as is left, unless it is for another aim.
         let length = if left.is_zero() { length } else { length.min(left) };
         let bound = Duration::from_secs(options.bound_seconds);
-        let plan = round::Plan { number, seed: options.seed, length, bound, crowd: options.crowd };
-        let (history, done) = round::play(plan, cluster, recorder).await?;
+        let plan =
+            round::Plan { number, seed: options.seed, length, bound, crowd: options.crowd, only: &options.only };
+        let played = round::play(plan, cluster, recorder, &mut all).await;
+        let history = recorder.take();
         load += length;
-        all.faults.extend(done.faults);
-        all.fail_overs.extend(done.fail_overs);
         if let Some(checking) = checking.take() {
             checking.await??.add_to(&mut report);
         }
+        if let Err(error) = played {
+            // Half a round breaks promises that it would have kept in the end: it is for people to read.
+            let file = keep(&options.folder, number, &history)?;
+            let logs = (0..cluster::NODES).map(|node| format!("node {node}:\n{}\n", cluster.log(node, 12)));
+            let logs = logs.collect::<String>();
+            report.add_failure(format!("round {number} could not go on ({}): {error:#}\n{logs}", file.display()));
+            break;
+        }
+        let is_stuck = !history.facts.stuck.is_empty();
+        let keeps = report.failed_rounds < MOST_KEPT;
         let folder = options.folder.clone();
-        checking = Some(tokio::task::spawn_blocking(move || Verdict::new(number, history, &folder)));
+        checking = Some(tokio::task::spawn_blocking(move || Verdict::new(number, history, keeps, &folder)));
+        report.add_use(cluster.memory_bytes(), cluster.disk_bytes());
         let Figures { acquisitions, items, .. } = recorder.figures();
-        progress.println(format!(
-            "round {number}: {:.0} s, {acquisitions} acquisitions, {items} items, {} faults",
+        let line = format!(
+            "round {number}: {:.0} s, {acquisitions} acquisitions, {items} items, {} faults, {} violations before it; \
+             servers: {} MB memory, {} MB disk",
             began.elapsed().as_secs_f64(),
-            all.faults.len()
-        ));
+            all.faults.len(),
+            report.checkers.values().sum::<u64>(),
+            report.memory_bytes >> 20,
+            report.disk_bytes >> 20,
+        );
+        progress.suspend(|| eprintln!("{line}"));
         let reached = load >= Duration::from_secs(options.seconds)
             && all.faults.len() as u64 >= options.faults
             && acquisitions >= options.acquisitions
             && items >= options.items;
-        if reached || !report.is_clean() || began.elapsed() >= Duration::from_secs(options.most_seconds) {
+        // A cluster that is stuck has nothing to show in another round.
+        if reached || is_stuck || began.elapsed() >= Duration::from_secs(options.most_seconds) {
             break;
         }
     }
@@ -195,16 +215,15 @@ struct Verdict {
 }
 
 impl Verdict {
-    /// Checks a history, and keeps it if something is wrong.
-    fn new(round: u32, history: History, folder: &Path) -> anyhow::Result<Self> {
+    /// Checks a history, and may keep it if something is wrong.
+    fn new(round: u32, history: History, keeps: bool, folder: &Path) -> anyhow::Result<Self> {
         let violations = check::all(&history);
         let of_locks = check::locks::verdicts(&history).into_iter().map(|(_, verdict)| verdict);
         let verdicts: Vec<linear::Verdict> = of_locks.chain(check::counters::verdicts(&history)).collect();
         let undecided = verdicts.iter().filter(|verdict| **verdict == linear::Verdict::Undecided).count();
         let undecided = (undecided as u64, verdicts.len() as u64);
-        if !violations.is_empty() {
-            std::fs::create_dir_all(folder)?;
-            std::fs::write(folder.join(format!("round-{round}.jsonl")), history.to_json())?;
+        if keeps && !violations.is_empty() {
+            keep(folder, round, &history)?;
         }
         Ok(Self { round, violations, undecided })
     }
@@ -212,6 +231,14 @@ impl Verdict {
     fn add_to(self, report: &mut Report) {
         report.add_verdict(self.round, &self.violations, self.undecided);
     }
+}
+
+/// Writes a history where people find it.
+fn keep(folder: &Path, round: u32, history: &History) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(folder)?;
+    let file = folder.join(format!("round-{round}.jsonl"));
+    std::fs::write(&file, history.to_json())?;
+    Ok(file)
 }
 
 /// One line, twice a second.

@@ -65,7 +65,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         Task::Host { kill_leader_every, command } => {
             let (status, killed) = willow_chaos::host(&willow, kill_leader_every, &command).await?;
-            eprintln!("the leader was killed {killed} times meanwhile");
+            eprintln!("leaders killed meanwhile: {killed}");
             Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }

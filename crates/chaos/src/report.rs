@@ -37,6 +37,12 @@ pub struct Report {
     pub lost: u64,
     /// Objects whose linearizability took too long to decide, and objects in all.
     pub undecided: (u64, u64),
+    /// Rounds in which something is wrong.
+    pub failed_rounds: u64,
+    /// The most that the three servers together had in memory at the end of a round.
+    pub memory_bytes: u64,
+    /// The most that they had on disk, logs included.
+    pub disk_bytes: u64,
     /// What is wrong, in words; the first ones.
     pub violations: Vec<String>,
     /// Answers that no server should give.
@@ -73,6 +79,7 @@ impl Report {
     /// Adds the verdict on a round.
     pub(crate) fn add_verdict(&mut self, round: u32, violations: &[Violation], undecided: (u64, u64)) {
         self.rounds += 1;
+        self.failed_rounds += u64::from(!violations.is_empty());
         for checker in CHECKERS {
             let found = violations.iter().filter(|violation| violation.checker == checker.name).count() as u64;
             *self.checkers.entry(checker.name).or_default() += found;
@@ -84,6 +91,18 @@ impl Report {
         self.violations.extend(violations.iter().take(room).map(|violation| format!("round {round}: {violation}")));
         self.undecided.0 += undecided.0;
         self.undecided.1 += undecided.1;
+    }
+
+    /// Adds why the run ended before its time.
+    pub(crate) fn add_failure(&mut self, why: String) {
+        self.failed_rounds += 1;
+        self.violations.push(why);
+    }
+
+    /// Adds what the servers used at the end of a round.
+    pub(crate) fn add_use(&mut self, memory_bytes: u64, disk_bytes: u64) {
+        self.memory_bytes = self.memory_bytes.max(memory_bytes);
+        self.disk_bytes = self.disk_bytes.max(disk_bytes);
     }
 
     /// Adds what was counted all along.
@@ -145,15 +164,19 @@ impl Report {
             text.push('\n');
         }
         text.push_str(&format!(
-            "{} acquisitions, {} items, {} faults, {} rounds, {:.0} s; lost: {}; linearizability undecided for {} of {} objects",
+            "{} acquisitions, {} items, {} faults, {} rounds ({} failed), {:.0} s; lost: {}; linearizability undecided \
+             for {} of {} objects; the servers had at most {} MB in memory and {} MB on disk",
             count(self.acquisitions),
             count(self.items),
             self.fault_count(),
             self.rounds,
+            self.failed_rounds,
             self.seconds,
             self.lost,
             self.undecided.0,
-            self.undecided.1
+            self.undecided.1,
+            self.memory_bytes >> 20,
+            self.disk_bytes >> 20
         ));
         text
     }

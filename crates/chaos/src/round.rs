@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use willow_client::{Client, Options, RetryPolicy};
-use willow_sim::history::{Action, Answer, Delivery, Digest, History, Mode, Outcome};
+use willow_sim::history::{Action, Answer, Delivery, Digest, Mode, Outcome};
 
 use crate::{
     caller::{Caller, Shared},
     census::{self, Consistency},
     cluster::{Cluster, NODES},
-    faults::{Done, Nemesis},
+    faults::{Done, Kind, Nemesis},
     names::{self, EXCLUSIVE, LOCKS, Names, UPDATED},
     recorder::Recorder,
     scripts::{self, Crowd},
@@ -29,7 +29,7 @@ const PROBER: u32 = 1000;
 
 /// What a round is to be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Plan<'a> {
     pub(crate) number: u32,
     pub(crate) seed: u64,
     /// How long faults are made.
@@ -37,10 +37,17 @@ pub(crate) struct Plan {
     /// How long after healing anything may take.
     pub(crate) bound: Duration,
     pub(crate) crowd: Crowd,
+    /// Faults to choose from; all if there is none.
+    pub(crate) only: &'a [Kind],
 }
 
-/// Plays it.
-pub(crate) async fn play(plan: Plan, cluster: &Cluster, recorder: &Recorder) -> anyhow::Result<(History, Done)> {
+/// Plays it: the history is the recorder's, and what was done is added to `done`, however far it came.
+pub(crate) async fn play(
+    plan: Plan<'_>,
+    cluster: &Cluster,
+    recorder: &Recorder,
+    done: &mut Done,
+) -> anyhow::Result<()> {
     let mut rng = StdRng::seed_from_u64(plan.seed ^ u64::from(plan.number) << 32);
     let names = Names::new(plan.number);
     let stubborn = stubborn(cluster)?;
@@ -53,8 +60,10 @@ pub(crate) async fn play(plan: Plan, cluster: &Cluster, recorder: &Recorder) -> 
         let shared = Arc::clone(&shared);
         tokio::spawn(async move { scripts::run(plan.crowd, &shared, seed).await })
     };
-    let mut nemesis = Nemesis { cluster, recorder, rng: StdRng::seed_from_u64(rng.random()) };
-    let done = nemesis.run(Instant::now() + plan.length).await?;
+    let mut nemesis = Nemesis { cluster, recorder, rng: StdRng::seed_from_u64(rng.random()), only: plan.only };
+    if let Err(error) = nemesis.run(Instant::now() + plan.length, done).await {
+        recorder.stuck(format!("{error:#}"));
+    }
     if let Err(error) = nemesis.heal().await {
         recorder.stuck(format!("{error:#}"));
     }
@@ -69,7 +78,7 @@ pub(crate) async fn play(plan: Plan, cluster: &Cluster, recorder: &Recorder) -> 
     let ended_us = recorder.now_us();
     recorder.facts(|facts| facts.ended_us = ended_us);
     names.clear(&stubborn).await?;
-    Ok((recorder.take(), done))
+    Ok(())
 }
 
 /// A client that does not give up soon: for what has to be there before and after.
