@@ -5,11 +5,14 @@ use std::{sync::Arc, time::Duration};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, sleep, timeout};
 use willow_client::Client;
-use willow_sim::history::{Action, Answer, HUNG_UP, OpId, Outcome, Refusal};
+use willow_sim::{
+    history::{Action, Answer, HUNG_UP, Micros, OpId, Outcome, Refusal},
+    workload::{Actor, Call, Stage, wait_us},
+};
 
 use crate::{
     cluster::{Cluster, NODES, once},
-    names::Names,
+    names::{Names, STAGE},
     recorder::Recorder,
     wire::{self, Answers, CallError, Request},
 };
@@ -18,6 +21,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a client goes on trying, beside what it asked to wait.
 const STAMINA: Duration = Duration::from_secs(30);
+/// Mean pause between two things to do.
+const THINK_US: Micros = 60_000;
 /// One in so many finished calls is repeated on purpose.
 const REPEATS: u32 = 12;
 
@@ -30,18 +35,6 @@ pub(crate) struct Shared {
     /// They begin nothing new once this is set.
     pub(crate) over: tokio::sync::watch::Receiver<bool>,
 }
-
-/// How a call is made.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Call {
-    /// With a request id, which makes it safe to repeat.
-    pub(crate) safe: bool,
-    /// The client hangs up after so long.
-    pub(crate) abandon: Option<Duration>,
-}
-
-/// With a request id, to the end.
-pub(crate) const SAFE: Call = Call { safe: true, abandon: None };
 
 /// A client.
 #[derive(Debug)]
@@ -71,76 +64,9 @@ impl Caller {
         Ok(Self { shared, rng, client, clients: clients?.into(), node, labels: 0 })
     }
 
-    /// Another thread of the same client.
-    pub(crate) fn other(&mut self) -> Self {
-        self.labels += 1;
-        Self {
-            shared: Arc::clone(&self.shared),
-            rng: StdRng::seed_from_u64(self.rng.random()),
-            client: self.client,
-            clients: Arc::clone(&self.clients),
-            node: self.node,
-            // Its labels must be its own.
-            labels: self.labels * 1_000_000,
-        }
-    }
-
-    /// Whether it is to begin something new.
-    pub(crate) fn goes_on(&self) -> bool {
-        !*self.shared.over.borrow()
-    }
-
-    /// Pauses between two calls, up to twice this.
-    pub(crate) async fn think(&mut self, ms: u64) {
-        let ms = self.rng.random_range(0..ms * 2);
-        sleep(Duration::from_millis(ms)).await;
-    }
-
-    /// True about `percent` times in a hundred.
-    pub(crate) fn chance(&mut self, percent: u32) -> bool {
-        self.rng.random_range(0..100) < percent
-    }
-
-    /// A label that no other call of the round has.
-    pub(crate) fn label(&mut self) -> String {
-        self.labels += 1;
-        format!("c{}-{}", self.client, self.labels)
-    }
-
-    /// The way in which most calls are made.
-    pub(crate) fn usual(&mut self) -> Call {
-        Call { safe: self.chance(85), abandon: None }
-    }
-
-    /// Makes a call, with all that belongs to it.
-    pub(crate) async fn call(&mut self, action: Action, call: Call) -> Outcome {
-        let safe = call.safe && takes_request_id(&action);
-        let request_id = safe.then(|| self.request_id());
-        let recorder = self.shared.recorder.clone();
-        let ids = recorder.invoked(self.client, request_id.as_deref(), None, [action.clone()]);
-        let wait = wait(&action);
-        let is_read = action.is_read();
-        let request = Request::One(action.clone());
-        let attempts = self.attempts(&request, request_id.clone(), wait, is_read);
-        let answered = match call.abandon {
-            None => attempts.await,
-            Some(after) => timeout(after, attempts)
-                .await
-                .unwrap_or_else(|_| Answered { outcomes: Err(Outcome::Unknown(HUNG_UP.to_owned())), served_by: None }),
-        };
-        let outcome = first(answered.outcomes);
-        recorder.completed(&ids, [outcome.clone()], answered.served_by);
-        // What took nothing changed nothing: asked once more, it would be another call.
-        let changed = matches!(&outcome, Outcome::Ok(answer) if *answer != Answer::Delivered(vec![]));
-        if request_id.is_some() && changed && self.rng.random_ratio(1, REPEATS) {
-            self.repeat(action, request_id, ids[0]).await;
-        }
-        outcome
-    }
-
     /// The same, as fast as it goes: never repeated on purpose.
     pub(crate) async fn fast(&mut self, action: Action) -> Outcome {
-        let wait = wait(&action);
+        let wait = Duration::from_micros(wait_us(&action));
         let mut outcomes = self.batch(Request::One(action.clone()), vec![action], wait).await;
         outcomes.pop().unwrap_or_else(|| Outcome::Unknown("no answer came".to_owned()))
     }
@@ -166,7 +92,7 @@ impl Caller {
         sleep(Duration::from_millis(ms)).await;
         let recorder = self.shared.recorder.clone();
         let ids = recorder.invoked(self.client, request_id.as_deref(), Some(repeat_of), [action.clone()]);
-        let wait = wait(&action);
+        let wait = Duration::from_micros(wait_us(&action));
         let answered = self.attempts(&Request::One(action), request_id, wait, false).await;
         recorder.completed(&ids, [first(answered.outcomes)], None);
     }
@@ -253,16 +179,6 @@ fn outcome(answer: Result<Answer, Refusal>) -> Outcome {
     }
 }
 
-/// How long an action asks to wait.
-fn wait(action: &Action) -> Duration {
-    match action {
-        Action::Acquire { wait_ms, .. } | Action::Increment { wait_ms, .. } | Action::Dequeue { wait_ms, .. } => {
-            Duration::from_millis(*wait_ms)
-        }
-        _ => Duration::ZERO,
-    }
-}
-
 /// Calls without a body have no place for a request id in the client, and renewals need none.
 fn takes_request_id(action: &Action) -> bool {
     !matches!(
@@ -277,15 +193,83 @@ fn takes_request_id(action: &Action) -> bool {
     ) && !action.is_read()
 }
 
-/// The answer, if there is one.
-pub(crate) fn ok(outcome: Outcome) -> Option<Answer> {
-    match outcome {
-        Outcome::Ok(answer) => Some(answer),
-        Outcome::Refused(_) | Outcome::NotDone(_) | Outcome::Unknown(_) => None,
+impl Actor for Caller {
+    fn rng(&mut self) -> &mut StdRng {
+        &mut self.rng
     }
-}
 
-/// Whether it was refused because there is nothing left to act on.
-pub(crate) fn is_gone(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Refused(refusal) if refusal.says_gone() || *refusal == Refusal::NoSuchItem)
+    fn stage(&self) -> Stage {
+        STAGE
+    }
+
+    fn work(&self) -> String {
+        self.shared.names.work.clone()
+    }
+
+    fn shelf(&self) -> Option<String> {
+        None
+    }
+
+    fn think_us(&self) -> Micros {
+        THINK_US
+    }
+
+    fn goes_on(&self) -> bool {
+        !*self.shared.over.borrow()
+    }
+
+    fn label(&mut self) -> String {
+        self.labels += 1;
+        format!("c{}-{}", self.client, self.labels)
+    }
+
+    fn other(&mut self) -> Self {
+        self.labels += 1;
+        Self {
+            shared: Arc::clone(&self.shared),
+            rng: StdRng::seed_from_u64(self.rng.random()),
+            client: self.client,
+            clients: Arc::clone(&self.clients),
+            node: self.node,
+            // Its labels must be its own.
+            labels: self.labels * 1_000_000,
+        }
+    }
+
+    fn pause_us(&self, us: Micros) -> impl Future<Output = ()> + Send + use<> {
+        sleep(Duration::from_micros(us))
+    }
+
+    async fn call(&mut self, action: Action, call: Call) -> Outcome {
+        let safe = call.safe && takes_request_id(&action);
+        let request_id = safe.then(|| self.request_id());
+        let recorder = self.shared.recorder.clone();
+        let ids = recorder.invoked(self.client, request_id.as_deref(), None, [action.clone()]);
+        let wait = Duration::from_micros(wait_us(&action));
+        let is_read = action.is_read();
+        let request = Request::One(action.clone());
+        let attempts = self.attempts(&request, request_id.clone(), wait, is_read);
+        let answered = match call.abandon_us {
+            None => attempts.await,
+            Some(us) => timeout(Duration::from_micros(us), attempts)
+                .await
+                .unwrap_or_else(|_| Answered { outcomes: Err(Outcome::Unknown(HUNG_UP.to_owned())), served_by: None }),
+        };
+        let outcome = first(answered.outcomes);
+        recorder.completed(&ids, [outcome.clone()], answered.served_by);
+        // What took nothing changed nothing: asked once more, it would be another call.
+        let changed = matches!(&outcome, Outcome::Ok(answer) if *answer != Answer::Delivered(vec![]));
+        if request_id.is_some() && changed && self.rng.random_ratio(1, REPEATS) {
+            self.repeat(action, request_id, ids[0]).await;
+        }
+        outcome
+    }
+
+    fn noted(&self, queue: &str, item: &str) {
+        self.shared.recorder.noted(queue, item);
+    }
+
+    fn recent(&self, dice: usize) -> Option<(String, String)> {
+        self.shared.recorder.recent(dice)
+    }
 }

@@ -158,8 +158,7 @@ async fn rounds(
         // The last round is as long as is left, unless it is for another aim.
         let length = if left.is_zero() { length } else { length.min(left) };
         let bound = Duration::from_secs(options.bound_seconds);
-        let plan =
-            round::Plan { number, seed: options.seed, length, bound, crowd: options.crowd, only: &options.only };
+        let plan = round::Plan { number, seed: options.seed, length, bound, crowd: options.crowd, only: &options.only };
         let played = round::play(plan, cluster, recorder, &mut all).await;
         let history = recorder.take();
         load += length;

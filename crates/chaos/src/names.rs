@@ -8,20 +8,23 @@ use willow_api::{
 };
 use willow_client::{Client, Error};
 use willow_model::{KeyValues, Kind, Value};
-use willow_sim::history::Setup;
+use willow_sim::{
+    history::Setup,
+    workload::{self, Stage},
+};
 
-/// Locks that few clients want in every way there is; the last ones are semaphores.
-pub(crate) const LOCKS: [&str; 10] = ["l0", "l1", "l2", "l3", "l4", "l5", "l6", "l7", "s0", "s1"];
-/// How many of them are exclusive.
-pub(crate) const EXCLUSIVE: usize = 8;
+pub(crate) use willow_sim::workload::name;
+
+/// What few clients quarrel about in every way there is.
+pub(crate) const STAGE: Stage = Stage {
+    exclusive: &["l0", "l1", "l2", "l3", "l4", "l5", "l6", "l7"],
+    semaphores: &["s0", "s1"],
+    counters: &["t0.j0", "t0.j1", "t1.j0", "t1.j1", "t2.j0", "t2.j1", "t3.j0", "t3.j1"],
+    channels: &["t0.c0", "t0.c1", "t1.c0", "t1.c1", "t2.c0", "t2.c1", "t3.c0", "t3.c1"],
+    updated: &["u0", "u1"],
+};
 /// Locks that many clients take and give back as fast as they can.
 pub(crate) const FLOODED: usize = 128;
-/// Counters, by team.
-pub(crate) const COUNTERS: [&str; 8] = ["t0.j0", "t0.j1", "t1.j0", "t1.j1", "t2.j0", "t2.j1", "t3.j0", "t3.j1"];
-/// Channels that fall under the limits of the teams.
-pub(crate) const CHANNELS: [&str; 8] = ["t0.c0", "t0.c1", "t1.c0", "t1.c1", "t2.c0", "t2.c1", "t3.c0", "t3.c1"];
-/// Channels whose items are updated in place.
-pub(crate) const UPDATED: [&str; 2] = ["u0", "u1"];
 /// Channels through which batches go, under no limit.
 pub(crate) const PIPES: usize = 16;
 /// Of each team.
@@ -46,12 +49,7 @@ impl Names {
 
     /// Key values of a lock, counter or channel: `t0.c1` is channel `c1` of team `t0`.
     pub(crate) fn key_values(&self, name: &str) -> KeyValues {
-        let pairs: Vec<(&str, &str)> = match name.split_once('.') {
-            Some((team, rest)) if rest.starts_with('j') => vec![("team", team), ("job", rest)],
-            Some((team, rest)) => vec![("team", team), ("channel", rest)],
-            None => vec![("name", name)],
-        };
-        let pairs = pairs.into_iter().chain([("round", &*self.round)]);
+        let pairs = workload::pairs(name).into_iter().chain([("round", &*self.round)]);
         KeyValues::user(pairs).expect("short names are valid key values")
     }
 
@@ -108,19 +106,10 @@ fn there(outcome: Result<(), Error>) -> Result<(), Error> {
     }
 }
 
-/// The name that [`Names::key_values`] was made from; reserved keys do not count.
-pub(crate) fn name(key_values: &KeyValues) -> String {
-    let get = |key: &str| key_values.get(key).and_then(|value| value.as_str().map(str::to_owned));
-    match (get("team"), get("job").or_else(|| get("channel"))) {
-        (Some(team), Some(rest)) => format!("{team}.{rest}"),
-        _ => get("name").unwrap_or_else(|| key_values.to_string()),
-    }
-}
-
 /// What the checkers are to know.
 pub(crate) fn setup() -> Setup {
     let mut setup = Setup { clock_fast_milli: FAST_MILLI, ..Setup::default() };
-    for name in COUNTERS.iter().chain(&CHANNELS) {
+    for name in STAGE.counters.iter().chain(STAGE.channels) {
         let bucket = name.split('.').next().unwrap_or_default().to_owned();
         setup.limits.insert(bucket.clone(), LIMIT);
         setup.buckets.insert((*name).to_owned(), vec![bucket]);

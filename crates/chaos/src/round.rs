@@ -5,14 +5,17 @@ use std::{sync::Arc, time::Duration};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use willow_client::{Client, Options, RetryPolicy};
-use willow_sim::history::{Action, Answer, Delivery, Digest, Mode, Outcome};
+use willow_sim::{
+    history::{Action, Answer, Delivery, Digest, Mode, Outcome},
+    workload::Actor,
+};
 
 use crate::{
     caller::{Caller, Shared},
     census::{self, Consistency},
     cluster::{Cluster, NODES},
     faults::{Done, Kind, Nemesis},
-    names::{self, EXCLUSIVE, LOCKS, Names, UPDATED},
+    names::{self, Names, STAGE},
     recorder::Recorder,
     scripts::{self, Crowd},
     wire::Request,
@@ -117,8 +120,9 @@ async fn nothing_is_held(shared: &Shared, client: &Client, bound: Duration) -> a
 }
 
 async fn locks_are_free(prober: &mut Caller) {
-    for (place, lock) in LOCKS.iter().enumerate() {
-        let mode = if place < EXCLUSIVE { Mode::Exclusive } else { Mode::Semaphore { permits: 3, max_permits: 3 } };
+    let semaphore = Mode::Semaphore { permits: 3, max_permits: 3 };
+    let exclusive = STAGE.exclusive.iter().map(|lock| (lock, Mode::Exclusive));
+    for (lock, mode) in exclusive.chain(STAGE.semaphores.iter().map(|lock| (lock, semaphore))) {
         let (locks, owner) = (vec![((*lock).to_owned(), mode)], prober.label());
         let action = Action::Acquire { locks, session: None, ttl_ms: 5000, wait_ms: 0, owner };
         match prober.fast(action).await {
@@ -155,7 +159,7 @@ async fn work_is_handed_out(prober: &mut Caller) {
     let action = Action::Dequeue { queue: queue.clone(), max_items: 1, lease_ms: 60_000, wait_ms: 4000 };
     let brings = async {
         sleep(Duration::from_millis(300)).await;
-        let (channel, data) = (UPDATED[0].to_owned(), other.label());
+        let (channel, data) = (STAGE.updated[0].to_owned(), other.label());
         other.fast(Action::Enqueue { queue, channel, data, updatable: true }).await;
     };
     let (got, ()) = tokio::join!(prober.fast(action), brings);

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use rand::Rng;
-use willow_sim::history::{Action, Answer, Delivery, Mode};
+use willow_sim::{
+    history::{Action, Answer, Delivery, Mode},
+    workload::{Actor, ok},
+};
 
 use crate::{
-    caller::{Caller, ok},
+    caller::Caller,
     names::{FLOODED, PIPES},
     wire::Request,
 };
@@ -17,8 +20,8 @@ const LOCK_MS: u64 = 3000;
 const WAIT_MS: u64 = 2000;
 /// Lease of a delivery.
 const LEASE_MS: u64 = 2500;
-/// Between two batches of a producer, ms at most twice this: consumers must keep up.
-const THINK_MS: u64 = 40;
+/// Between two batches of a producer, at most twice this: consumers must keep up.
+const THINK_US: u64 = 40_000;
 
 /// Takes one lock after the other, and gives it back at once.
 pub(super) async fn locks(mut caller: Caller) {
@@ -38,7 +41,8 @@ pub(super) async fn locks(mut caller: Caller) {
 pub(super) async fn produce(mut caller: Caller, batch: u32) {
     let queue = caller.shared.names.flood.clone();
     while caller.goes_on() {
-        caller.think(THINK_MS).await;
+        let pause_us = caller.rng.random_range(0..THINK_US * 2);
+        caller.pause_us(pause_us).await;
         let channel = format!("p{}", caller.rng.random_range(0..PIPES));
         let new = |caller: &mut Caller| Action::Enqueue {
             queue: queue.clone(),

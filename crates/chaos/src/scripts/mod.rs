@@ -1,16 +1,13 @@
-//! What clients do: a few quarrel about a few things in every way there is, many take and give back as fast as
-//! they can, so that a run has its millions of operations.
+//! What clients do: a few quarrel about a few things in every way there is, by the scripts of the simulation; many
+//! take and give back as fast as they can, so that a run has its millions of operations.
 
 mod flood;
-mod limits;
-mod locks;
-mod queue;
-mod reads;
 
 use std::sync::Arc;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::task::JoinSet;
+use willow_sim::workload::{limits, locks, queue, reads};
 
 use crate::caller::{Caller, Shared};
 

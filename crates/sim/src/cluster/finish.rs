@@ -9,7 +9,7 @@ use super::host::Host;
 use super::nemesis::role;
 use crate::history::{Action, Answer, Digest, Micros, Mode, Outcome};
 use crate::time;
-use crate::workload::{self, Call, Caller, Crowd, Endpoint, LOCKS, Recorder, UPDATED, WORK};
+use crate::workload::{self, Actor, Call, Caller, Crowd, Endpoint, LOCKS, Recorder, UPDATED, WORK};
 
 /// All leases that clients ask for are shorter.
 const LEASES_US: Micros = 3_000_000;
@@ -47,19 +47,17 @@ pub(super) async fn settle(world: &World, recorder: &Recorder, crowd: Crowd) {
     level(world, recorder).await;
 }
 
-const SAFE: Call = Call { safe: true, abandon_us: None };
-
 async fn locks_are_free(prober: &mut Caller, recorder: &Recorder) {
     for lock in LOCKS {
         let mode = if lock.starts_with('s') { Mode::Semaphore { permits: 3, max_permits: 3 } } else { Mode::Exclusive };
         let locks = vec![(lock.to_owned(), mode)];
         let owner = prober.label();
         let action = Action::Acquire { locks, session: None, ttl_ms: 5000, wait_ms: 0, owner };
-        match prober.call(action, SAFE).await {
+        match prober.call(action, Call::SAFE).await {
             Outcome::Ok(Answer::Acquired { session, grants, .. }) => {
                 for grant in grants {
                     let (session, token) = (session.clone(), Some(grant.token));
-                    prober.call(Action::Release { lock: grant.lock, session, token }, SAFE).await;
+                    prober.call(Action::Release { lock: grant.lock, session, token }, Call::SAFE).await;
                 }
             }
             other => recorder.facts(|facts| {
@@ -73,22 +71,22 @@ async fn locks_are_free(prober: &mut Caller, recorder: &Recorder) {
 async fn work_is_handed_out(prober: &mut Caller, recorder: &Recorder) {
     for _ in 0..200 {
         let action = Action::Dequeue { queue: WORK.to_owned(), max_items: 20, lease_ms: 5000, wait_ms: 0 };
-        let Outcome::Ok(Answer::Delivered(deliveries)) = prober.call(action, SAFE).await else { break };
+        let Outcome::Ok(Answer::Delivered(deliveries)) = prober.call(action, Call::SAFE).await else { break };
         if deliveries.is_empty() {
             break;
         }
         for delivery in deliveries {
             let action = Action::Ack { queue: WORK.to_owned(), item: delivery.item, token: delivery.token };
-            prober.call(action, SAFE).await;
+            prober.call(action, Call::SAFE).await;
         }
     }
     let mut other = prober.other();
     let action = Action::Dequeue { queue: WORK.to_owned(), max_items: 1, lease_ms: 60_000, wait_ms: 4000 };
-    let waits = prober.call(action, SAFE);
+    let waits = prober.call(action, Call::SAFE);
     let brings = async {
         time::sleep_us(300_000).await;
         let (queue, channel, data) = (WORK.to_owned(), UPDATED[0].to_owned(), other.label());
-        other.call(Action::Enqueue { queue, channel, data, updatable: true }, SAFE).await;
+        other.call(Action::Enqueue { queue, channel, data, updatable: true }, Call::SAFE).await;
     };
     let (got, ()) = futures_util::future::join(waits, brings).await;
     if !matches!(&got, Outcome::Ok(Answer::Delivered(deliveries)) if !deliveries.is_empty()) {

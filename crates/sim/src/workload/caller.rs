@@ -1,14 +1,14 @@
 //! One client: asks, retries, gives up, and has all of it written down.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use willow_core::RequestId;
 
-use super::translate;
-use super::{CallError, Crowd, Endpoint, Looked, Recorder};
-use crate::history::{Action, Answer, HUNG_UP, Micros, OpId, Outcome, Refusal};
+use super::{Actor, Call, CallError, Crowd, Endpoint, Looked, Recorder, Stage, names, translate};
+use crate::history::{Action, Answer, HUNG_UP, Micros, OpId, Outcome};
 use crate::time;
 
 /// How long a client waits for a node before it tries another, beside what it asked to wait.
@@ -18,24 +18,12 @@ const STAMINA_US: Micros = 9_000_000;
 /// One in so many finished calls is repeated on purpose.
 const REPEATS: u32 = 12;
 
-/// How a call is made.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Call {
-    /// With a request id, which makes it safe to repeat.
-    pub safe: bool,
-    /// The client hangs up after so long.
-    pub abandon_us: Option<Micros>,
-}
-
 /// A client.
 #[derive(Debug)]
 pub struct Caller {
-    /// Its name.
-    pub client: u32,
-    /// Its dice.
-    pub rng: StdRng,
-    /// Where its calls are written down.
-    pub recorder: Recorder,
+    client: u32,
+    rng: StdRng,
+    pub(super) recorder: Recorder,
     endpoint: Arc<dyn Endpoint>,
     node: usize,
     calls: u64,
@@ -56,67 +44,6 @@ impl Caller {
         let mut rng = StdRng::seed_from_u64(seed);
         let node = rng.random_range(0..endpoint.nodes().max(1));
         Self { client, rng, recorder, endpoint, node, calls: 0, crowd }
-    }
-
-    /// Another thread of the same client.
-    #[must_use]
-    pub fn other(&mut self) -> Self {
-        self.calls += 1;
-        let Self { client, recorder, endpoint, crowd, .. } = self;
-        let mut other = Self::new(*client, recorder.clone(), Arc::clone(endpoint), self.rng.random(), *crowd);
-        // Its labels must be its own.
-        other.calls = self.calls * 1_000_000;
-        other
-    }
-
-    /// Whether it is to begin something new.
-    #[must_use]
-    pub fn goes_on(&self) -> bool {
-        time::now_us() < self.crowd.until_us
-    }
-
-    /// Pauses between two calls.
-    pub async fn think(&mut self) {
-        let us = self.rng.random_range(0..self.crowd.think_us * 2);
-        time::sleep_us(us).await;
-    }
-
-    /// True about `percent` times in a hundred.
-    pub fn chance(&mut self, percent: u32) -> bool {
-        self.rng.random_range(0..100) < percent
-    }
-
-    /// A label that no other call of the run has.
-    pub fn label(&mut self) -> String {
-        self.calls += 1;
-        format!("c{}-{}", self.client, self.calls)
-    }
-
-    /// The way in which most calls are made.
-    pub fn usual(&mut self) -> Call {
-        Call { safe: self.chance(85), abandon_us: None }
-    }
-
-    /// Makes a call, with all that belongs to it.
-    pub async fn call(&mut self, action: Action, call: Call) -> Outcome {
-        let request_id = call.safe.then(|| self.label());
-        let id = self.recorder.invoked(self.client, request_id.clone(), None, action.clone());
-        let attempts = self.attempts(&action, request_id.clone(), None);
-        let answered = match call.abandon_us {
-            None => attempts.await,
-            Some(us) => time::within_us(us, attempts).await.unwrap_or_else(|| Answered {
-                outcome: Outcome::Unknown(HUNG_UP.to_owned()),
-                served_by: None,
-                next_page: None,
-            }),
-        };
-        self.recorder.completed(id, answered.outcome.clone(), answered.served_by);
-        // What took nothing changed nothing: asked once more, it would be another call.
-        let changed = matches!(&answered.outcome, Outcome::Ok(answer) if *answer != Answer::Delivered(vec![]));
-        if request_id.is_some() && changed && self.rng.random_ratio(1, REPEATS) {
-            self.repeat(&action, request_id, id).await;
-        }
-        answered.outcome
     }
 
     /// Looks, once or until a node answers.
@@ -209,15 +136,75 @@ impl Caller {
     }
 }
 
-/// The answer, if there is one.
-pub(super) fn ok(outcome: Outcome) -> Option<Answer> {
-    match outcome {
-        Outcome::Ok(answer) => Some(answer),
-        Outcome::Refused(_) | Outcome::NotDone(_) | Outcome::Unknown(_) => None,
+impl Actor for Caller {
+    fn rng(&mut self) -> &mut StdRng {
+        &mut self.rng
     }
-}
 
-/// Whether it was refused because there is nothing left to act on.
-pub(super) fn is_gone(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Refused(refusal) if refusal.says_gone() || *refusal == Refusal::NoSuchItem)
+    fn stage(&self) -> Stage {
+        names::STAGE
+    }
+
+    fn work(&self) -> String {
+        names::WORK.to_owned()
+    }
+
+    fn shelf(&self) -> Option<String> {
+        Some(names::SHELF.to_owned())
+    }
+
+    fn think_us(&self) -> Micros {
+        self.crowd.think_us
+    }
+
+    fn goes_on(&self) -> bool {
+        time::now_us() < self.crowd.until_us
+    }
+
+    fn label(&mut self) -> String {
+        self.calls += 1;
+        format!("c{}-{}", self.client, self.calls)
+    }
+
+    fn other(&mut self) -> Self {
+        self.calls += 1;
+        let Self { client, recorder, endpoint, crowd, .. } = self;
+        let mut other = Self::new(*client, recorder.clone(), Arc::clone(endpoint), self.rng.random(), *crowd);
+        // Its labels must be its own.
+        other.calls = self.calls * 1_000_000;
+        other
+    }
+
+    fn pause_us(&self, us: Micros) -> impl Future<Output = ()> + Send + use<> {
+        time::sleep_us(us)
+    }
+
+    async fn call(&mut self, action: Action, call: Call) -> Outcome {
+        let request_id = call.safe.then(|| self.label());
+        let id = self.recorder.invoked(self.client, request_id.clone(), None, action.clone());
+        let attempts = self.attempts(&action, request_id.clone(), None);
+        let answered = match call.abandon_us {
+            None => attempts.await,
+            Some(us) => time::within_us(us, attempts).await.unwrap_or_else(|| Answered {
+                outcome: Outcome::Unknown(HUNG_UP.to_owned()),
+                served_by: None,
+                next_page: None,
+            }),
+        };
+        self.recorder.completed(id, answered.outcome.clone(), answered.served_by);
+        // What took nothing changed nothing: asked once more, it would be another call.
+        let changed = matches!(&answered.outcome, Outcome::Ok(answer) if *answer != Answer::Delivered(vec![]));
+        if request_id.is_some() && changed && self.rng.random_ratio(1, REPEATS) {
+            self.repeat(&action, request_id, id).await;
+        }
+        answered.outcome
+    }
+
+    fn noted(&self, queue: &str, item: &str) {
+        self.recorder.noted(queue, item);
+    }
+
+    fn recent(&self, dice: usize) -> Option<(String, String)> {
+        self.recorder.recent(dice)
+    }
 }

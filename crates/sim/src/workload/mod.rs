@@ -1,27 +1,31 @@
 //! Clients: what they ask for, how they retry, pause, abandon and let leases end. All chance comes from seeds.
 //!
 //! ```text
-//!   script (locks, limits, queue, reads) ──► Caller::call(action)
+//!   script (locks, limits, queue, reads, walks) ──► Actor::call(action), here of a Caller
 //!                                              │ attempt: command ──► Endpoint (some node)
 //!                                              │ no answer: the same request id at another node
 //!                                              ▼
 //!                                           Recorder ──► History
 //! ```
 
+mod actor;
 mod caller;
 mod endpoint;
-mod limits;
-mod locks;
+pub mod limits;
+pub mod locks;
 mod names;
-mod queue;
-mod reads;
+pub mod queue;
+pub mod reads;
 mod recorder;
 mod translate;
+mod walks;
 
-pub use caller::{Call, Caller};
+pub use actor::{Actor, Call, Stage, ok};
+pub use caller::Caller;
 pub use endpoint::{CallError, Endpoint, Look, Looked};
-pub use names::{CHANNELS, COUNTERS, LOCKS, SHELF, UPDATED, WORK, census, prepare, setup};
+pub use names::{CHANNELS, COUNTERS, LOCKS, SHELF, UPDATED, WORK, census, name, pairs, prepare, setup};
 pub use recorder::Recorder;
+pub use translate::wait_us;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -62,7 +66,8 @@ pub async fn run(crowd: Crowd, recorder: &Recorder, endpoint: &std::sync::Arc<dy
                     1 => limits::run(caller).await,
                     2 if place % 2 == 0 => queue::produce(caller).await,
                     2 => queue::consume(caller).await,
-                    _ => reads::run(caller, place).await,
+                    _ if place % 2 == 0 => reads::run(caller).await,
+                    _ => walks::run(caller).await,
                 }
                 drop(ended);
             });

@@ -8,10 +8,19 @@ use willow_core::{Command, Machine, limiter::Selector};
 use willow_model::{Id, KeyValues, Value};
 use willow_query::Query;
 
+use super::Stage;
 use crate::history::{Census, ChannelCensus, CounterCensus, ItemState, Setup, Stored};
 
 /// Locks; the last one is a semaphore.
 pub const LOCKS: [&str; 4] = ["l0", "l1", "l2", "s0"];
+/// What the clients quarrel about.
+pub(super) const STAGE: Stage = Stage {
+    exclusive: LOCKS.split_at(3).0,
+    semaphores: LOCKS.split_at(3).1,
+    counters: &COUNTERS,
+    channels: &CHANNELS,
+    updated: &UPDATED,
+};
 /// Counters, by team.
 pub const COUNTERS: [&str; 4] = ["t0.j0", "t0.j1", "t1.j0", "t1.j1"];
 /// Channels that fall under the limits of the teams.
@@ -44,16 +53,22 @@ pub fn setup() -> Setup {
 
 /// Key values of a lock, counter or channel: `t0.c1` is channel `c1` of team `t0`.
 pub(super) fn key_values(name: &str) -> KeyValues {
-    let pairs: Vec<(&str, &str)> = match name.split_once('.') {
+    KeyValues::user(pairs(name)).expect("short names are valid key values")
+}
+
+/// The same as pairs, for who adds others.
+#[must_use]
+pub fn pairs(name: &str) -> Vec<(&str, &str)> {
+    match name.split_once('.') {
         Some((team, rest)) if rest.starts_with('j') => vec![("team", team), ("job", rest)],
         Some((team, rest)) => vec![("team", team), ("channel", rest)],
         None => vec![("name", name)],
-    };
-    KeyValues::user(pairs).expect("short names are valid key values")
+    }
 }
 
-/// The name that [`key_values`] was made from; reserved keys do not count.
-pub(super) fn name(key_values: &KeyValues) -> String {
+/// The name that key values were made from; keys that [`pairs`] does not know do not count.
+#[must_use]
+pub fn name(key_values: &KeyValues) -> String {
     let get = |key: &str| key_values.get(key).and_then(|value| value.as_str().map(str::to_owned));
     match (get("team"), get("job").or_else(|| get("channel"))) {
         (Some(team), Some(rest)) => format!("{team}.{rest}"),

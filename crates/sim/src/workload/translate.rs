@@ -20,7 +20,8 @@ use crate::history::{Action, Answer, Delivery, Grant, Holder, How, ItemView, Loc
 const PAGE: u32 = 4;
 
 /// How long an action asks to wait.
-pub(super) fn wait_us(action: &Action) -> Micros {
+#[must_use]
+pub fn wait_us(action: &Action) -> Micros {
     match action {
         Action::Acquire { wait_ms, .. } | Action::Increment { wait_ms, .. } | Action::Dequeue { wait_ms, .. } => {
             wait_ms * 1000
