@@ -25,6 +25,8 @@ pub enum Bug {
     StaleLeaseAccepted,
     /// Queue: a page of items goes on with the next channel, whatever is left of this one.
     PageForgetsPlace,
+    /// Queue: a page of items goes on after the row of the last item, wherever that is in the order.
+    PageByDocId,
     /// Requests: an answer that had to be waited for is not recorded.
     WaitNotRecorded,
     /// Snapshots: the record of requests is not in them.
@@ -61,6 +63,7 @@ impl Bug {
         Self::StalePayloadOnNack,
         Self::StaleLeaseAccepted,
         Self::PageForgetsPlace,
+        Self::PageByDocId,
         Self::WaitNotRecorded,
         Self::RecordNotInSnapshot,
         Self::WaiterNotRestored,

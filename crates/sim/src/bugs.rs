@@ -8,6 +8,17 @@ pub fn switch(bug: Option<Bug>) {
     willow_storage::bugs::accept_torn_tails(bug == Some(Bug::TornTailAccepted));
 }
 
+/// The checkers that state what clients see when there is not one history that lasts.
+const HISTORY: &[&str] = &[
+    "nothing lost",
+    "reads are fresh",
+    "tokens increase",
+    "locks linearizable",
+    "counters linearizable",
+    "pages exactly once",
+    "repeats",
+];
+
 /// The checkers that state what the bug breaks. Others may speak as well, or before: a cluster that stands still,
 /// or replicas that differ, say that something is wrong, and not what.
 #[must_use]
@@ -21,18 +32,16 @@ pub const fn finders(bug: Bug) -> &'static [&'static str] {
         Bug::SlotLeakedOnExpiry => &["in flight is leased"],
         Bug::StalePayloadOnNack => &["payloads are new"],
         Bug::StaleLeaseAccepted => &["once in flight"],
-        Bug::PageForgetsPlace => &["pages exactly once"],
+        Bug::PageForgetsPlace | Bug::PageByDocId => &["pages exactly once"],
         Bug::WaitNotRecorded | Bug::RecordNotInSnapshot => &["repeats"],
-        Bug::WaiterNotRestored => &["lines are fair"],
-        // Replicas that differ at the same entry is what these two do: what clients see of it depends on who leads.
-        Bug::SnapshotSeesChanges | Bug::TornTailAccepted => {
-            &["equal digests", "nothing lost", "reads are fresh", "locks linearizable", "counters linearizable"]
-        }
-        Bug::AckBeforeSync => &["nothing lost", "reads are fresh", "locks linearizable", "counters linearizable"],
-        // Two leaders in one term: two histories.
-        Bug::VoteNotSaved | Bug::LeaderResumesTerm => {
-            &["tokens increase", "nothing lost", "reads are fresh", "locks linearizable", "counters linearizable"]
-        }
+        // Who leads with such a line gives the lock to others; and who does not, to those of its own line.
+        Bug::WaiterNotRestored => &["lines are fair", "locks linearizable", "tokens increase"],
+        // What was acknowledged is gone, or is something else: which of these shows it depends on what it was.
+        Bug::SnapshotSeesChanges
+        | Bug::TornTailAccepted
+        | Bug::AckBeforeSync
+        | Bug::VoteNotSaved
+        | Bug::LeaderResumesTerm => HISTORY,
         Bug::ReadWithoutQuorum => &["reads are fresh", "locks linearizable", "counters linearizable"],
         Bug::UnsafeRetry => &["repeats", "locks linearizable", "counters linearizable"],
     }

@@ -213,6 +213,7 @@ mod tests {
             (Bug::StalePayloadOnNack, "payloads are new"),
             (Bug::StaleLeaseAccepted, "once in flight"),
             (Bug::PageForgetsPlace, "pages exactly once"),
+            (Bug::PageByDocId, "pages exactly once"),
             (Bug::WaitNotRecorded, "repeats"),
         ];
         for (bug, checker) in bugs {

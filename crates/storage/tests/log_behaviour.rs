@@ -4,14 +4,14 @@
 mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Model, Work, open, options, payload, run, try_open, work};
 use proptest::prelude::*;
 use willow_storage::WriteError;
-use willow_storage::log::{Log, Options, Record, Threading};
+use willow_storage::log::{Log, Options, Pace, Record, Threading};
 use willow_storage::vfs::{CrashMode, FaultVfs, Op};
 
 fn entry(group: u32, index: u64, len: usize) -> Record {
@@ -49,6 +49,50 @@ fn records_that_do_not_follow_on_are_refused_and_change_nothing() {
         assert_eq!(Model::of(&log), before, "{records:?}");
     }
     log.append(vec![entry(1, 7, 1)]).unwrap();
+}
+
+/// A disk that writes when it is told to.
+#[derive(Default)]
+struct Waits(Mutex<Vec<Box<dyn FnOnce() + Send>>>);
+
+impl std::fmt::Debug for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waits")
+    }
+}
+
+impl Pace for Waits {
+    fn turn(&self, turn: Box<dyn FnOnce() + Send>) {
+        self.0.lock().unwrap().push(turn);
+    }
+}
+
+#[test]
+fn a_slow_disk_takes_what_came_meanwhile_with_one_sync_and_a_crash_loses_it() {
+    let (vfs, pace) = (FaultVfs::new(1), Arc::new(Waits::default()));
+    let slow = || Options { pace: Some(Arc::clone(&pace) as _), ..options() };
+    let turn = || pace.0.lock().unwrap().pop();
+    let told = Arc::new(AtomicU64::new(0));
+    let submit = |log: &Log, index| {
+        let told = Arc::clone(&told);
+        log.submit(vec![entry(1, index, 10)], move |result| {
+            told.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
+        })
+        .unwrap();
+    };
+    let log = try_open(&vfs, slow()).unwrap().0;
+    (1..=3).for_each(|index| submit(&log, index));
+    let synced = log.stats().counters.batches;
+    assert_eq!(told.load(Ordering::Relaxed), 0, "nothing is durable before its turn");
+    turn().unwrap()();
+    assert!(turn().is_none(), "one turn for all");
+    assert_eq!((told.load(Ordering::Relaxed), log.stats().counters.batches), (3, synced + 1));
+    submit(&log, 4);
+    vfs.crash(CrashMode::KeepAll);
+    let again = try_open(&vfs, slow()).unwrap().0;
+    assert_eq!(again.bounds(1).last(), Some((3, 1)), "what waited for its turn is nowhere");
+    drop(log);
+    assert_eq!(told.load(Ordering::Relaxed), 3);
 }
 
 #[test]

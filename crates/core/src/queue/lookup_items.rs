@@ -249,7 +249,11 @@ impl Queues {
 
     /// Selected items of a channel, by place.
     fn entries_after(&self, channel: u32, after: Option<Entry>, selection: &Selection) -> impl Iterator<Item = Entry> {
-        let mut lines: Vec<_> = self.lines(channel, selection).map(|line| line.after(after).peekable()).collect();
+        let by_doc_id = bugs::is_on(Bug::PageByDocId);
+        let is_next = move |entry: &Entry| !by_doc_id || after.is_none_or(|last| i64::from(entry.item) > last.position);
+        let after = after.filter(|_| !by_doc_id);
+        let lines = self.lines(channel, selection).map(|line| line.after(after).filter(is_next).peekable());
+        let mut lines: Vec<_> = lines.collect();
         std::iter::from_fn(move || {
             let heads = lines.iter_mut().enumerate().filter_map(|(line, entries)| Some((*entries.peek()?, line)));
             let (_, first) = heads.min()?;
@@ -269,7 +273,8 @@ fn with_item_key(query: &Query) -> Query {
 fn join(channel: Position, entry: Entry) -> Position {
     let Position { mut values, id } = channel;
     let mut bytes = Vec::new();
-    ValueRef::String(&format!("{} {}", entry.inverse_priority, entry.position)).encode_into(&mut bytes);
+    let place = if bugs::is_on(Bug::PageByDocId) { i64::from(entry.item) } else { entry.position };
+    ValueRef::String(&format!("{} {place}", entry.inverse_priority)).encode_into(&mut bytes);
     values.push(Some(bytes.into()));
     Position { values, id }
 }

@@ -1,13 +1,14 @@
 //! **Lines are fair.** If any reader sees acquire a before acquire b in the line of a lock, then no reader
 //! sees b before a, and if both are granted, a's token is smaller: a waiter keeps its place, whoever leads.
-//! Nor does an acquire that is called after a was seen in line get the lock before a does.
+//! Nor does an acquire that is called after a was seen in line get the lock before a does, or before a is seen there
+//! again.
 //! (Left out are sessions that ask for a lock twice, for what one holds it may take again past the line; and
 //! calls that took longer than they asked to wait: their wait may have ended unheard, and been begun anew.)
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Violation, violation};
-use crate::history::{Action, Answer, History, Micros, OpId};
+use crate::history::{Action, Answer, History, Micros, OpId, Operation};
 
 const NAME: &str = "lines are fair";
 
@@ -33,6 +34,7 @@ pub fn check(history: &History) -> Vec<Violation> {
         }
     }
     let mut violations = newcomers(history, &grants, &seen);
+    violations.extend(passers(history));
     for ((lock, ahead, behind), seen) in &order {
         if let Some(other) = order.get(&(*lock, *behind, *ahead))
             && ahead < behind
@@ -81,6 +83,51 @@ fn newcomers(
         if let Some((_, smaller, newcomer)) = calls.get(later).filter(|(_, smaller, _)| smaller < token) {
             let what = format!("lock {lock}: token {smaller} was granted past {owner}, which was in line");
             violations.push(violation(NAME, what, [*read, *waiter, *newcomer]));
+        }
+    }
+    violations
+}
+
+/// Acquires that began and ended with the lock between two moments at which another was in line for it.
+fn passers(history: &History) -> Vec<Violation> {
+    let first_over = |operation: &Operation| match &operation.action {
+        Action::Acquire { owner, wait_ms, .. } => {
+            Some((owner.clone(), history.lease_end_us(operation.invoked_us, *wait_ms)))
+        }
+        _ => None,
+    };
+    let first_over: BTreeMap<String, Micros> = history.first_calls().filter_map(first_over).collect();
+    // By lock and owner: when it was certainly in line already, and when certainly still, with the reads.
+    let mut lines: BTreeMap<(&str, &str), [(Micros, OpId); 2]> = BTreeMap::new();
+    for operation in history.first_calls() {
+        let Action::ReadLock { lock, stale } = &operation.action else { continue };
+        let (Some(Answer::Lock(Some(view))), Some(read_us)) = (operation.answer(), operation.completed_us) else {
+            continue;
+        };
+        // A wait that is over may be begun anew, with others before it.
+        let waiters = view.waiters.iter().filter(|owner| first_over.get(*owner).is_some_and(|over| read_us <= *over));
+        for owner in waiters {
+            let [first, last] = lines.entry((lock, owner)).or_insert([(read_us, operation.id), (0, operation.id)]);
+            *first = (read_us, operation.id).min(*first);
+            if !stale {
+                *last = (operation.invoked_us, operation.id).max(*last);
+            }
+        }
+    }
+    let mut violations = Vec::new();
+    for operation in history.first_calls() {
+        let Action::Acquire { session: None, .. } = &operation.action else { continue };
+        let (Some(Answer::Acquired { grants, .. }), Some(granted_us)) = (operation.answer(), operation.completed_us)
+        else {
+            continue;
+        };
+        for grant in grants {
+            let of_lock = lines.range((&*grant.lock, "")..).take_while(|((lock, _), _)| *lock == grant.lock);
+            let passed = of_lock.filter(|(_, [first, last])| first.0 < operation.invoked_us && granted_us < last.0);
+            violations.extend(passed.map(|((lock, owner), [first, last])| {
+                let what = format!("lock {lock}: granted past {owner}, which was in line before and after");
+                violation(NAME, what, [first.1, operation.id, last.1])
+            }));
         }
     }
     violations
@@ -166,6 +213,28 @@ mod tests {
         granted(&mut script, "a", 2);
         assert_eq!(check(&script.history), vec![], "b may have been before a");
         script.history.operations[1].invoked_us = 11 * crate::check::testing::MS;
+        assert!(script.fails(check));
+    }
+
+    #[test]
+    fn who_is_granted_between_two_looks_at_another_in_line_is_found() {
+        let mut waits = acquire_as("a", Mode::Exclusive);
+        if let Action::Acquire { wait_ms, .. } = &mut waits {
+            *wait_ms = 5000;
+        }
+        let look = |script: &mut Script, from_ms| {
+            let view = LockView { holders: vec![], waiters: vec!["a".to_owned()] };
+            let action = Action::ReadLock { lock: "l".to_owned(), stale: false };
+            script.ok(from_ms, from_ms + 10, action, Answer::Lock(Some(view)));
+        };
+        let mut script = Script::new();
+        script.unknown(0, waits);
+        look(&mut script, 10);
+        script.granted(30, 40, 1);
+        assert_eq!(check(&script.history), vec![], "a may have given up");
+        look(&mut script, 35);
+        assert_eq!(check(&script.history), vec![], "a may have been seen before");
+        look(&mut script, 50);
         assert!(script.fails(check));
     }
 

@@ -1,7 +1,8 @@
-//! A disk to which syncs mean nothing: what `Bug::AckBeforeSync` is seen by.
+//! A disk to which syncs of the log's writes mean nothing: what `Bug::AckBeforeSync` is seen by.
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use willow_storage::vfs::{FaultVfs, LockGuard, OpenMode, Vfs, VfsFile};
 
@@ -22,7 +23,7 @@ impl Vfs for LazyVfs {
         let file = self.0.open(path, mode)?;
         // Only the log acknowledges; the rest is written as ever.
         let is_log = path.extension().is_none_or(|extension| extension != "json" && extension != "partial");
-        Ok(if is_log { Box::new(LazyFile(file)) } else { file })
+        Ok(if is_log { Box::new(LazyFile { file, is_made: AtomicBool::new(false) }) } else { file })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -47,24 +48,29 @@ impl Vfs for LazyVfs {
 }
 
 #[derive(Debug)]
-struct LazyFile(Box<dyn VfsFile>);
+struct LazyFile {
+    file: Box<dyn VfsFile>,
+    /// Its beginning was written since the last sync: a segment is being made, which nobody waits for.
+    is_made: AtomicBool,
+}
 
 impl VfsFile for LazyFile {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
+        self.file.read_exact_at(buf, offset)
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         // What the write before left behind is on disk by now: only the last one is not.
-        self.0.sync_data()?;
-        self.0.write_all_at(buf, offset)
+        self.file.sync_data()?;
+        self.is_made.fetch_or(offset == 0, Ordering::Relaxed);
+        self.file.write_all_at(buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        Ok(())
+        if self.is_made.swap(false, Ordering::Relaxed) { self.file.sync_data() } else { Ok(()) }
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
 }

@@ -236,7 +236,7 @@ async fn removed(world: &World, host: &Host, id: NodeId) -> bool {
         for other in world.members().into_iter().filter(|other| other.place() != host.place()) {
             let Some((node, life)) = other.node() else { continue };
             let asked = time::within_us(2_000_000, life.run(async move { node.remove_node(id).await })).await;
-            if let Some(Some(Ok(()))) = asked {
+            if let Some(Some(Ok(_))) = asked {
                 return true;
             }
         }
