@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 use willow_client::Client;
 use willow_sim::{
     history::{Action, Answer, HUNG_UP, Micros, OpId, Outcome, Refusal},
-    workload::{Actor, Call, Stage, wait_us},
+    scripts::{Actor, Call, Stage, wait_us},
 };
 
 use crate::{

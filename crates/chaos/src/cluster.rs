@@ -232,21 +232,19 @@ impl Cluster {
         }
     }
 
+    /// Whether all three nodes are ready, vote in every group, and are close behind the leader; if not, why.
+    pub(crate) async fn is_whole(&self) -> anyhow::Result<()> {
+        for node in 0..NODES {
+            is_whole(&self.status(node).await?)?;
+        }
+        Ok(())
+    }
+
     /// Waits until all three nodes are ready, vote in every group, and are close behind the leader.
     pub(crate) async fn await_whole(&self, within: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + within;
         loop {
-            let mut why = None;
-            for node in 0..NODES {
-                why = match self.status(node).await {
-                    Ok(status) => is_whole(&status).err(),
-                    Err(error) => Some(error),
-                };
-                if why.is_some() {
-                    break;
-                }
-            }
-            let Some(why) = why else { return Ok(()) };
+            let Err(why) = self.is_whole().await else { return Ok(()) };
             ensure!(Instant::now() < until, "the cluster is not whole after {within:?}: {why:#}");
             sleep(LOOK).await;
         }

@@ -42,6 +42,9 @@ pub struct FailOver {
     pub through_survivors_ms: Vec<f64>,
     /// As a client of the dead node.
     pub reconnecting_ms: Option<f64>,
+    /// All nodes were up when it died. If one was still coming back from an earlier fault, there is no majority until
+    /// it has: that is how long a start takes, not an election.
+    pub from_whole: bool,
 }
 
 /// A client of the node that will die, which knows the others, too.

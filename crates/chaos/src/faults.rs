@@ -208,10 +208,12 @@ impl Nemesis<'_> {
     }
 
     async fn kill_leader(&mut self, leader: usize) -> anyhow::Result<FailOver> {
+        let from_whole = self.cluster.is_whole().await.is_ok();
         let victim = Victim::start(self.cluster, leader).await?;
         let died = Instant::now();
         self.cluster.kill(leader)?;
         let fail_over = failover::measure(self.cluster, victim, leader, died).await;
+        let fail_over = FailOver { from_whole, ..fail_over };
         if fail_over.through_survivors_ms.len() + 1 < NODES || fail_over.reconnecting_ms.is_none() {
             self.recorder.stuck(format!("node {leader} led and died, and locks are not granted: {fail_over:?}"));
         }

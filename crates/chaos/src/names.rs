@@ -10,10 +10,8 @@ use willow_client::{Client, Error};
 use willow_model::{KeyValues, Kind, Value};
 use willow_sim::{
     history::Setup,
-    workload::{self, Stage},
+    scripts::{self, Stage},
 };
-
-pub(crate) use willow_sim::workload::name;
 
 /// What few clients quarrel about in every way there is.
 pub(crate) const STAGE: Stage = Stage {
@@ -49,7 +47,7 @@ impl Names {
 
     /// Key values of a lock, counter or channel: `t0.c1` is channel `c1` of team `t0`.
     pub(crate) fn key_values(&self, name: &str) -> KeyValues {
-        let pairs = workload::pairs(name).into_iter().chain([("round", &*self.round)]);
+        let pairs = scripts::pairs(name).into_iter().chain([("round", &*self.round)]);
         KeyValues::user(pairs).expect("short names are valid key values")
     }
 
@@ -103,6 +101,15 @@ fn there(outcome: Result<(), Error>) -> Result<(), Error> {
     match outcome {
         Err(error) if error.code() == Some(willow_api::ErrorCode::AlreadyExists) => Ok(()),
         outcome => outcome,
+    }
+}
+
+/// The name that [`Names::key_values`] was made from; reserved keys do not count.
+pub(crate) fn name(key_values: &KeyValues) -> String {
+    let get = |key: &str| key_values.get(key).and_then(|value| value.as_str().map(str::to_owned));
+    match (get("team"), get("job").or_else(|| get("channel"))) {
+        (Some(team), Some(rest)) => format!("{team}.{rest}"),
+        _ => get("name").unwrap_or_else(|| key_values.to_string()),
     }
 }
 

@@ -118,11 +118,18 @@ impl Report {
             *self.faults_by_kind.entry(word(fault)).or_default() += 1;
         }
         self.faults = faults;
-        let survivors = fail_overs.iter().flat_map(|fail_over| fail_over.through_survivors_ms.iter().copied());
-        let reconnecting = fail_overs.iter().filter_map(|fail_over| fail_over.reconnecting_ms);
+        let (whole, broken): (Vec<&FailOver>, Vec<&FailOver>) =
+            fail_overs.iter().partition(|fail_over| fail_over.from_whole);
+        let survivors = |those: &[&FailOver]| {
+            those.iter().flat_map(|fail_over| fail_over.through_survivors_ms.iter().copied()).collect()
+        };
+        let reconnecting =
+            |those: &[&FailOver]| those.iter().filter_map(|fail_over| fail_over.reconnecting_ms).collect();
         self.fail_over = vec![
-            Delay::new("through a surviving node", survivors.collect()),
-            Delay::new("by a client of the dead node", reconnecting.collect()),
+            Delay::new("through a surviving node", survivors(&whole)),
+            Delay::new("by a client of the dead node", reconnecting(&whole)),
+            Delay::new("through a surviving node, while another was still coming back", survivors(&broken)),
+            Delay::new("by a client of the dead node, while another was still coming back", reconnecting(&broken)),
         ];
     }
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use willow_client::{Client, Options, RetryPolicy};
 use willow_sim::{
     history::{Action, Answer, Delivery, Digest, Mode, Outcome},
-    workload::Actor,
+    scripts::Actor,
 };
 
 use crate::{

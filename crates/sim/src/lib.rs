@@ -18,6 +18,7 @@ pub mod cluster;
 #[cfg(feature = "cluster")]
 pub mod faults;
 pub mod history;
+pub mod scripts;
 #[cfg(feature = "cluster")]
 pub mod solo;
 #[cfg(feature = "cluster")]

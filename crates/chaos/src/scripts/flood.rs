@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 use willow_sim::{
     history::{Action, Answer, Delivery, Mode},
-    workload::{Actor, ok},
+    scripts::{Actor, ok},
 };
 
 use crate::{

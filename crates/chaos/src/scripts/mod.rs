@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::task::JoinSet;
-use willow_sim::workload::{limits, locks, queue, reads};
+use willow_sim::scripts::{limits, locks, queue, reads};
 
 use crate::caller::{Caller, Shared};
 

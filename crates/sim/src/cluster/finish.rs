@@ -8,8 +8,9 @@ use super::endpoint::World;
 use super::host::Host;
 use super::nemesis::role;
 use crate::history::{Action, Answer, Digest, Micros, Mode, Outcome};
+use crate::scripts::{Actor, Call};
 use crate::time;
-use crate::workload::{self, Actor, Call, Caller, Crowd, Endpoint, LOCKS, Recorder, UPDATED, WORK};
+use crate::workload::{self, Caller, Crowd, Endpoint, LOCKS, Recorder, UPDATED, WORK};
 
 /// All leases that clients ask for are shorter.
 const LEASES_US: Micros = 3_000_000;

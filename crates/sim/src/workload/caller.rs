@@ -7,8 +7,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use willow_core::RequestId;
 
-use super::{Actor, Call, CallError, Crowd, Endpoint, Looked, Recorder, Stage, names, translate};
+use super::{CallError, Crowd, Endpoint, Looked, Recorder, names, translate};
 use crate::history::{Action, Answer, HUNG_UP, Micros, OpId, Outcome};
+use crate::scripts::{self, Actor, Call, Stage};
 use crate::time;
 
 /// How long a client waits for a node before it tries another, beside what it asked to wait.
@@ -65,7 +66,7 @@ impl Caller {
 
     /// Tries until there is an answer, or none is to be hoped for.
     async fn attempts(&mut self, action: &Action, request_id: Option<String>, page: Option<String>) -> Answered {
-        let wait_us = translate::wait_us(action);
+        let wait_us = scripts::wait_us(action);
         let give_up_us = time::now_us() + wait_us + STAMINA_US;
         let safe = request_id.is_some() || action.is_read();
         let mut maybe_done = false;

@@ -8,29 +8,23 @@
 //!                                           Recorder ──► History
 //! ```
 
-mod actor;
 mod caller;
 mod endpoint;
-pub mod limits;
-pub mod locks;
 mod names;
-pub mod queue;
-pub mod reads;
 mod recorder;
 mod translate;
 mod walks;
 
-pub use actor::{Actor, Call, Stage, ok};
 pub use caller::Caller;
 pub use endpoint::{CallError, Endpoint, Look, Looked};
-pub use names::{CHANNELS, COUNTERS, LOCKS, SHELF, UPDATED, WORK, census, name, pairs, prepare, setup};
+pub use names::{CHANNELS, COUNTERS, LOCKS, SHELF, UPDATED, WORK, census, prepare, setup};
 pub use recorder::Recorder;
-pub use translate::wait_us;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::history::Micros;
+use crate::scripts::{limits, locks, queue, reads};
 use crate::time;
 
 /// How many clients of each kind.

@@ -8,8 +8,8 @@ use willow_core::{Command, Machine, limiter::Selector};
 use willow_model::{Id, KeyValues, Value};
 use willow_query::Query;
 
-use super::Stage;
 use crate::history::{Census, ChannelCensus, CounterCensus, ItemState, Setup, Stored};
+use crate::scripts::{Stage, pairs};
 
 /// Locks; the last one is a semaphore.
 pub const LOCKS: [&str; 4] = ["l0", "l1", "l2", "s0"];
@@ -51,24 +51,13 @@ pub fn setup() -> Setup {
     setup
 }
 
-/// Key values of a lock, counter or channel: `t0.c1` is channel `c1` of team `t0`.
+/// Key values of a lock, counter or channel.
 pub(super) fn key_values(name: &str) -> KeyValues {
     KeyValues::user(pairs(name)).expect("short names are valid key values")
 }
 
-/// The same as pairs, for who adds others.
-#[must_use]
-pub fn pairs(name: &str) -> Vec<(&str, &str)> {
-    match name.split_once('.') {
-        Some((team, rest)) if rest.starts_with('j') => vec![("team", team), ("job", rest)],
-        Some((team, rest)) => vec![("team", team), ("channel", rest)],
-        None => vec![("name", name)],
-    }
-}
-
-/// The name that key values were made from; keys that [`pairs`] does not know do not count.
-#[must_use]
-pub fn name(key_values: &KeyValues) -> String {
+/// The name that [`key_values`] was made from; reserved keys do not count.
+pub(super) fn name(key_values: &KeyValues) -> String {
     let get = |key: &str| key_values.get(key).and_then(|value| value.as_str().map(str::to_owned));
     match (get("team"), get("job").or_else(|| get("channel"))) {
         (Some(team), Some(rest)) => format!("{team}.{rest}"),

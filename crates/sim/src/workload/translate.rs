@@ -14,21 +14,10 @@ use willow_query::Query;
 
 use super::names::{self, key_values, lock_id};
 use super::{Look, Looked};
-use crate::history::{Action, Answer, Delivery, Grant, Holder, How, ItemView, LockView, Micros, Mode, Nacked, Refusal};
+use crate::history::{Action, Answer, Delivery, Grant, Holder, How, ItemView, LockView, Mode, Nacked, Refusal};
 
 /// Items of one page of a walk: few, so that there are many pages.
 const PAGE: u32 = 4;
-
-/// How long an action asks to wait.
-#[must_use]
-pub fn wait_us(action: &Action) -> Micros {
-    match action {
-        Action::Acquire { wait_ms, .. } | Action::Increment { wait_ms, .. } | Action::Dequeue { wait_ms, .. } => {
-            wait_ms * 1000
-        }
-        _ => 0,
-    }
-}
 
 /// The command for an action; `None` for reads, and for names that no server gave out.
 pub(super) fn command(action: &Action, client: u32) -> Option<Command> {

@@ -1,8 +1,9 @@
 //! Readers of listings, page by page, at any node.
 
+use super::Caller;
 use super::names::SHELF;
-use super::{Actor, Caller};
 use crate::history::{Action, Answer, Outcome};
+use crate::scripts::Actor;
 
 /// Walks one listing after the other until the time is up.
 pub(super) async fn run(mut caller: Caller) {

@@ -1,4 +1,4 @@
-//! Who plays a script: the same scripts run in the simulation and against real processes.
+//! Who plays a script.
 
 use std::future::Future;
 
