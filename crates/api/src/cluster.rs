@@ -205,7 +205,7 @@ pub struct LeaderReply {
 pub struct LeavingReply {
     /// The node.
     pub node: u64,
-    /// `leaving`: it is gone once the cluster does not list it any more.
+    /// `leaving`: it is gone once the cluster does not list it any more. `removed`: it was, before this call.
     pub state: NodeState,
 }
 

@@ -67,7 +67,7 @@ impl Failure {
         match self {
             Self::Usage(text) => eprintln!("error: {text}"),
             Self::LostLock => eprintln!("error: the lock was lost; its command was stopped"),
-            Self::Other(error) => eprintln!("error: {error:#}"),
+            Self::Other(error) => eprintln!("error: {}", chain(&error)),
             Self::Call(error) => match *error {
                 Error::Refused(problem) => eprintln!("{}", explain(&problem)),
                 error => eprintln!("error: {error}"),
@@ -75,6 +75,18 @@ impl Failure {
         }
         ExitCode::from(code)
     }
+}
+
+/// The error and what caused it, each said once: some messages hold their cause, some do not.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text += ": ";
+            text += &cause;
+        }
+    }
+    text
 }
 
 fn status_code(status: u16) -> u8 {
@@ -107,13 +119,15 @@ fn explain(problem: &Problem) -> String {
         text += &format!("\n  revision now: {revision}");
     }
     if let Some(retry_after_ms) = facts.retry_after_ms {
-        text += &format!("\n  may be free in: {}", output::human_ms(retry_after_ms));
+        let what = if problem.status == 409 { "may be free in" } else { "try again in" };
+        text += &format!("\n  {what}: {}", output::human_ms(retry_after_ms));
     }
     text
 }
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Context as _;
     use expect_test::expect;
     use willow_api::{
         ErrorCode, Revision,
@@ -133,6 +147,13 @@ mod tests {
         }
         let held = Failure::from(Error::Refused(Box::new(Problem::new(ErrorCode::LockHeld, ""))));
         assert_eq!(held.code(), code::REFUSED);
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = std::io::Error::other("no such file");
+        let said = Err::<(), _>(cause).context("a.pem: no such file; make one").context("cannot start").unwrap_err();
+        assert_eq!(chain(&said), "cannot start: a.pem: no such file; make one");
     }
 
     #[test]

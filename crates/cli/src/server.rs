@@ -118,7 +118,7 @@ pub(crate) enum LogFormat {
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    log(arguments.log_format, "info,openraft=error");
+    log(arguments.log_format, "info,openraft=error,openraft::raft::api::management=off");
     let config = config(&arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -33,6 +33,11 @@ impl Error {
         }
     }
 
+    /// Whether the call may have been done, or not.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.code() == Some(ErrorCode::OutcomeUnknown)
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn retryable(&self) -> bool {

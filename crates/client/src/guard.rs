@@ -99,7 +99,8 @@ async fn renew<F>(
                 next = sent + lease / 3;
                 publish.send_replace(State::Until(sent + lease));
             }
-            Ok(Err(error)) if error.retryable() && Instant::now() < end => {
+            // Renewing twice is renewing once, so what is not known to be done is done again.
+            Ok(Err(error)) if (error.retryable() || error.is_unknown()) && Instant::now() < end => {
                 tracing::warn!(%error, "a heartbeat failed; trying again");
                 // Several tries fit into what is left of the lease, few enough not to press a server in trouble.
                 next = Instant::now() + (lease / 10).max(Duration::from_millis(10));
@@ -484,6 +485,22 @@ mod tests {
         let hanging = Lease::start(start, LEASE, std::future::pending);
         hanging.lost().await;
         assert_eq!(start.elapsed().as_secs(), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_of_which_nobody_knows_whether_it_was_done_is_done_again() {
+        let beats = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&beats);
+        let lease = Lease::start(Instant::now(), LEASE, move || {
+            let beat = counted.fetch_add(1, Ordering::Relaxed);
+            let mut unknown = Problem::new(ErrorCode::OutcomeUnknown, "its leader died");
+            // As the server answers a call without a request id.
+            unknown.retryable = false;
+            async move { if beat < 3 { Err(Error::Refused(Box::new(unknown))) } else { Ok(LEASE) } }
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(beats.load(Ordering::Relaxed) > 3);
+        assert!(lease.valid_until().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -54,8 +54,11 @@ pub(crate) async fn run<T, F: Future<Output = Result<T, Failed>>>(
         };
         attempt = attempt.saturating_add(1);
         let rounds = attempt.div_ceil(u32::try_from(servers).unwrap_or(1).max(1));
-        let may_again = rounds < policy.attempts
-            || (policy.attempts > 1 && is_fail_over(&failed, servers) && began.elapsed() < policy.patience);
+        let may_again = match is_fail_over(&failed, servers) {
+            // A server keeps such a call for a while: counted in tries, patience would be several times as long.
+            true => policy.attempts > 1 && began.elapsed() < policy.patience,
+            false => rounds < policy.attempts,
+        };
         let delay = match delay(policy, rounds, &failed, repeatable) {
             Some(delay) if may_again => delay,
             _ => return Err(failed.error),
@@ -87,10 +90,14 @@ fn is_fail_over(failed: &Failed, servers: usize) -> bool {
 /// How long to wait before the next try; `None` is not at all.
 fn delay(policy: &RetryPolicy, attempt: u32, failed: &Failed, repeatable: bool) -> Option<Duration> {
     let asked = match &failed.error {
+        // The server does not know that some calls may be repeated without a request id.
+        Error::Refused(problem) if problem.code == ErrorCode::OutcomeUnknown && repeatable => {
+            Duration::from_millis(problem.facts.retry_after_ms.unwrap_or(0))
+        }
         // A held lock or a reached limit is retryable too, but by the caller, who knows what to wait for.
         Error::Refused(problem) if problem.retryable && matches!(problem.status, 429 | 503) => {
             // The server says when it does not know whether the call took effect.
-            if problem.code == ErrorCode::OutcomeUnknown && !repeatable {
+            if problem.code == ErrorCode::OutcomeUnknown {
                 return None;
             }
             Duration::from_millis(problem.facts.retry_after_ms.unwrap_or(0))

@@ -62,6 +62,17 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether doing it twice is doing it once: it sets the end of a lease anew, and no more.
+    #[must_use]
+    pub fn is_renewal(&self) -> bool {
+        matches!(
+            self,
+            Self::Lock(locker::Command::HeartbeatLock(_) | locker::Command::HeartbeatSession(_))
+                | Self::Limit(limiter::Command::HeartbeatHold(_))
+                | Self::Queue(queue::Command::Extend(_))
+        )
+    }
+
     /// Whether the answer may be a long time coming: the caller is ready to wait for it.
     #[must_use]
     pub fn may_wait(&self) -> bool {

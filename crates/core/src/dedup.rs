@@ -71,6 +71,11 @@ impl Dedup {
         }
     }
 
+    /// Whether a request id leads to this wait.
+    pub(crate) fn has_wait(&self, waiter: WaiterId) -> bool {
+        self.waiting.contains_key(&waiter)
+    }
+
     /// Remembers the answer to a request that changed state.
     pub(crate) fn record(&mut self, id: RequestId, fingerprint: Fingerprint, outcome: &Outcome, now_ms: u64) {
         while self.records.len() >= limits::REQUEST_IDS {

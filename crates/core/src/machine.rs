@@ -6,7 +6,7 @@ use willow_query::Query;
 
 pub use crate::lookup::{Listing, Lookup};
 use crate::{
-    Batch, Command, Context, Effect, Envelope, Outcome, Refusal, Reply,
+    Batch, Command, Context, Effect, Envelope, Outcome, Refusal, Reply, WaiterId,
     catalogue::Catalogue,
     command::{CancelWait, Initialize},
     cursor::{self, AdvanceCursor, Advanced, Cursors, Stop},
@@ -118,6 +118,15 @@ impl Machine {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.cx.waiters
+    }
+
+    /// Waits that no caller can come back for: they have no request id by which to be found.
+    ///
+    /// Those of an earlier leader have nobody left to hear of their end.
+    #[must_use]
+    pub fn nameless_waits(&self) -> Vec<WaiterId> {
+        let all = self.locker.waits().chain(self.limiter.waits()).chain(self.queues.waits());
+        all.filter(|waiter| !self.dedup.has_wait(*waiter)).collect()
     }
 
     /// What a lookup needs; `seed` is for `pick: random`.

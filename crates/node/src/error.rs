@@ -50,6 +50,16 @@ pub enum ProposeError {
         /// What came between.
         reason: String,
     },
+    /// No majority of the nodes has confirmed it in time. It may be done yet; repeating it is as after
+    /// [`ProposeError::OutcomeUnknown`].
+    #[error(
+        "no majority of the nodes has confirmed it within {limit_ms} ms, so the outcome is unknown; retry with the same \
+         request_id"
+    )]
+    NoQuorum {
+        /// How long it was waited for.
+        limit_ms: u64,
+    },
     /// The node is stopping. A queued command was not done; a waiting one with a request id keeps its place.
     #[error("the node is shutting down; retry")]
     ShuttingDown,
@@ -78,6 +88,7 @@ impl ProposeError {
             Self::Overloaded { .. }
             | Self::Unavailable(_)
             | Self::OutcomeUnknown { .. }
+            | Self::NoQuorum { .. }
             | Self::ShuttingDown
             | Self::NotLeader { .. } => true,
             Self::Refused(_) | Self::TooLarge { .. } => false,

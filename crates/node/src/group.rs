@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use willow_core::command::Initialize;
+use willow_core::command::{CancelWait, Initialize};
 use willow_core::{Command, Machine, Refusal};
 use willow_storage::log::Log;
 
@@ -17,7 +17,7 @@ use crate::health::{Health, HealthCell};
 use crate::node::Proposed;
 use crate::peers::Peers;
 use crate::proposer::Proposer;
-use crate::raft::{self, Consensus, Ended, Parts};
+use crate::raft::{self, Change, Consensus, Ended, Parts};
 use crate::record::SnapshotHead;
 use crate::replica::{Replica, SnapshotPolicy};
 use crate::role::{Leader, RoleCell};
@@ -25,6 +25,7 @@ use crate::route::ReadRounds;
 use crate::snapshots::Snapshots;
 use crate::stats::{Cells, Stats};
 use crate::tasks::{Owned, Tasks, blocking, timeout};
+use crate::waiters::Cancel as _;
 use crate::waiters::Waiters;
 use crate::{Config, GroupId, NodeId, ProposeError, ReadError, SnapshotError, StartError, Unavailable};
 
@@ -53,6 +54,8 @@ pub(crate) struct Group {
     pub(crate) tasks: Arc<dyn Tasks>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) read_rounds: Mutex<ReadRounds>,
+    /// The change of members that was last tried, until it is done.
+    pub(crate) changing: Mutex<Option<Change>>,
     /// When a leader was last heard, monotonic ms.
     leader_heard_ms: AtomicU64,
     is_stopping: AtomicBool,
@@ -145,6 +148,7 @@ impl Group {
             tasks,
             peers,
             read_rounds: Mutex::default(),
+            changing: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             running: Owned::default(),
             snapshotting: Owned::default(),
@@ -164,7 +168,13 @@ impl Group {
             if after == Leader::Here {
                 replica.go_live();
                 tracing::info!(group = %id, "this node leads");
+                // Their callers were sent away when the leader before lost its place: what these waits would be
+                // granted, nobody would know of.
+                let nameless = replica.read(|state| state.machine.nameless_waits());
                 proposer.lead(replica.clock.now_ms().max(replica.read(|state| state.machine.now_ms())));
+                for waiter in nameless {
+                    proposer.cancel(CancelWait { waiter, undelivered: None });
+                }
             } else if before == Leader::Here {
                 tracing::info!(group = %id, "this node does not lead any more");
                 let unknown = ProposeError::OutcomeUnknown { reason: "leadership moved".to_owned() };

@@ -219,6 +219,17 @@ impl GroupLog {
         }
     }
 
+    /// Leaves out what a snapshot that came in meanwhile has moved the log past: as good as written, and storage would
+    /// never take it.
+    fn drop_superseded(&self, write: &mut Write) {
+        let first = self.bounds().purged.map_or(0, |purged| purged.saturating_add(1));
+        write.records.retain(|record| match record {
+            Record::Entry { index, .. } => *index >= first,
+            Record::Truncate { from, .. } => *from >= first,
+            _ => true,
+        });
+    }
+
     /// Tries what is parked again, oldest first, if there is room.
     pub(crate) fn retry(self: &Arc<Self>) {
         if self.log.writable().is_err() {
@@ -232,8 +243,13 @@ impl GroupLog {
             let is_over = parked.is_over();
             (writes, is_over)
         };
-        for (number, write) in writes {
-            self.submit(number, write);
+        for (number, mut write) in writes {
+            self.drop_superseded(&mut write);
+            if write.records.is_empty() {
+                self.told(number, write, Instant::now(), Ok(()));
+            } else {
+                self.submit(number, write);
+            }
         }
         if is_over {
             self.events.log_resumed();

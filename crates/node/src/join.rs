@@ -19,9 +19,9 @@ use willow_core::catalogue::NodeFacts;
 use crate::clock::Clock;
 use crate::cluster::{Peering, Start};
 use crate::identity::Identity;
-use crate::tasks::{Tasks, timeout};
-use crate::transport::{Lane, Peer};
-use crate::wire::{self, Answer, Call, Hello, Joined, Request};
+use crate::peers;
+use crate::tasks::Tasks;
+use crate::wire::{Answer, Call, Hello, Joined};
 
 /// How long an answer may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,7 +66,10 @@ impl Joining<'_> {
                 {
                     match self.join(addr).await {
                         Ok(joined) => return Found::Member(joined),
-                        Err(reason) => tracing::warn!(%addr, %reason, "a member did not take this node in; asking on"),
+                        Err(reason) if round.is_multiple_of(ROUNDS_QUIET) => {
+                            tracing::warn!(%addr, %reason, "a member does not take this node in; asking on");
+                        }
+                        Err(_told_before) => {}
                     }
                 }
             }
@@ -81,8 +84,11 @@ impl Joining<'_> {
                 return Found::Cluster;
             }
             if round.is_multiple_of(ROUNDS_QUIET) {
-                let heard: Vec<_> = answers.iter().map(|(addr, answer)| format!("{addr}: {answer:?}")).collect();
-                tracing::info!(may_found, heard = %heard.join(", "), "waiting for a cluster");
+                let heard = heard(&answers);
+                match may_found {
+                    true => tracing::info!("waiting to found a cluster, until all others have answered: {heard}"),
+                    false => tracing::info!("waiting for a cluster to join: {heard}"),
+                }
             }
             round += 1;
             self.clock.sleep(ROUND_MS).await;
@@ -96,29 +102,27 @@ impl Joining<'_> {
     }
 
     async fn hello(&self, addr: &str) -> Result<Hello, String> {
-        match self.ask(addr, Call::Hello).await? {
-            Answer::Hello(hello) => Ok(hello),
-            _ => Err("its answer was not to this call".to_owned()),
-        }
+        peers::ask_name(self.peering.transport.as_ref(), self.tasks.as_ref(), ASK_TIMEOUT, addr).await
     }
 
     async fn join(&self, addr: &str) -> Result<Joined, String> {
         let call = Call::Join { identity: self.identity.identity, facts: self.facts.clone() };
-        match self.ask(addr, call).await? {
-            Answer::Joined(joined) => joined.map_err(|error| error.to_string()),
+        match peers::ask(self.peering.transport.as_ref(), self.tasks.as_ref(), ASK_TIMEOUT, addr, call).await? {
+            Answer::Joined(joined) => joined,
             _ => Err("its answer was not to this call".to_owned()),
         }
     }
+}
 
-    async fn ask(&self, addr: &str, call: Call) -> Result<Answer, String> {
-        let request = wire::encode(&Request { cluster: 0, from: 0, to: 0, group: 0, call });
-        let peer = Peer { node: None, addr: addr.to_owned() };
-        let asked = self.peering.transport.call(&peer, Lane::Client, request);
-        let answer = timeout(self.tasks.as_ref(), ASK_TIMEOUT, asked).await;
-        let answer = answer.ok_or("it does not answer")?.map_err(|error| error.to_string())?;
-        match wire::decode(&answer).map_err(|refused| refused.to_string())? {
-            Answer::Refused(refused) => Err(refused.to_string()),
-            answer => Ok(answer),
-        }
-    }
+/// What was heard, for people.
+fn heard(answers: &[(&String, Result<Hello, String>)]) -> String {
+    let each = answers.iter().map(|(addr, answer)| match answer {
+        Ok(Hello { cluster: 0, bootstraps: 0, .. }) => format!("{addr} knows of no cluster yet"),
+        Ok(Hello { cluster: 0, .. }) => format!("{addr} is about to found a cluster"),
+        Ok(_) => format!("{addr} belongs to a cluster"),
+        // It names the address.
+        Err(reason) if reason.contains(addr.as_str()) => reason.clone(),
+        Err(reason) => format!("{addr}: {reason}"),
+    });
+    each.collect::<Vec<_>>().join("; ")
 }

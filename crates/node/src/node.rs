@@ -97,6 +97,8 @@ struct Inner {
     data_dir: PathBuf,
     log: Log,
     running: Owned,
+    /// Said once: this node is taken for another.
+    mistaken: std::sync::Once,
 }
 
 impl Node {
@@ -150,6 +152,7 @@ impl Node {
             data_dir: config.data_dir,
             log,
             running: Owned::default(),
+            mistaken: std::sync::Once::new(),
         });
         if let Some(peering) = peering {
             peering.reception.open(Arc::new(answer::Door(Arc::downgrade(&inner))));
@@ -273,7 +276,10 @@ impl Node {
 
     /// The cluster, every node asked: one that does not answer within a second is said not to. The nodes are
     /// those that this node knows of.
-    pub async fn status(&self) -> ClusterStatus {
+    ///
+    /// # Errors
+    /// [`ReadError::Removed`]: what this node knows of the cluster is of when it was let go.
+    pub async fn status(&self) -> Result<ClusterStatus, ReadError> {
         let inner = &self.inner;
         let mut asked = Vec::new();
         for record in inner.records().into_iter().filter(|record| record.state != NodeState::Removed) {
@@ -286,17 +292,20 @@ impl Node {
             });
         }
         let nodes = futures_util::future::join_all(asked).await;
-        ClusterStatus { cluster: inner.peers.cluster(), answered_by: inner.id, nodes }
+        if inner.peers.is_removed() {
+            return Err(ReadError::Removed);
+        }
+        Ok(ClusterStatus { cluster: inner.peers.cluster(), answered_by: inner.id, nodes })
     }
 
     /// Lets `node` go: it is removed from every group, and never taken back under this id. Answers when the
-    /// catalogue has it; the groups follow.
+    /// catalogue has it, with what the node is now; the groups follow.
     ///
     /// # Errors
     /// When there is no such node, or no other.
-    pub async fn remove_node(&self, node: NodeId) -> Result<(), ClusterError> {
+    pub async fn remove_node(&self, node: NodeId) -> Result<NodeState, ClusterError> {
         match self.inner.change_catalogue(catalogue::Command::Remove { node: node.0 }).await {
-            Ok(_) => Ok(()),
+            Ok(record) => Ok(record.state),
             Err(ProposeError::Refused(Refusal::Catalogue(catalogue::Error::NoSuchNode { .. }))) => {
                 Err(ClusterError::NoSuchNode(node))
             }

@@ -9,8 +9,42 @@ use parking_lot::RwLock;
 
 use crate::tasks::{Tasks, timeout};
 use crate::transport::{Lane, Peer, Transport, TransportError};
-use crate::wire::{self, Answer, Call, Refused, Request};
+use crate::wire::{self, Answer, Call, Hello, Refused, Request};
 use crate::{GroupId, NodeId};
+
+/// How long a node may take to say who it is. Less than a joining node waits for its answer.
+const NAME_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Asks whoever is at `addr`, of whatever cluster.
+pub(crate) async fn ask(
+    transport: &dyn Transport,
+    tasks: &dyn Tasks,
+    limit: Duration,
+    addr: &str,
+    call: Call,
+) -> Result<Answer, String> {
+    let request = wire::encode(&Request { cluster: 0, from: 0, to: 0, group: 0, call });
+    let peer = Peer { node: None, addr: addr.to_owned() };
+    let answer = timeout(tasks, limit, transport.call(&peer, Lane::Client, request)).await;
+    let answer = answer.ok_or_else(|| format!("{addr} does not answer"))?.map_err(|error| error.to_string())?;
+    match wire::decode(&answer).map_err(|refused| refused.to_string())? {
+        Answer::Refused(refused) => Err(refused.to_string()),
+        answer => Ok(answer),
+    }
+}
+
+/// The same, to hear who is there.
+pub(crate) async fn ask_name(
+    transport: &dyn Transport,
+    tasks: &dyn Tasks,
+    limit: Duration,
+    addr: &str,
+) -> Result<Hello, String> {
+    match ask(transport, tasks, limit, addr, Call::Hello).await? {
+        Answer::Hello(hello) => Ok(hello),
+        _ => Err("its answer was not to this call".to_owned()),
+    }
+}
 
 /// Why a call was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +124,16 @@ impl Peers {
     pub(crate) fn learn_if_unknown(&self, node: NodeId, addr: &str) {
         if !addr.is_empty() {
             self.addrs.write().entry(node).or_insert_with(|| addr.to_owned());
+        }
+    }
+
+    /// Whether a node that is about to join can be reached where it says it can, and nobody else is there.
+    pub(crate) async fn check_address(&self, addr: &str) -> Result<(), String> {
+        let Some(transport) = &self.transport else { return Err("this node takes nobody in".to_owned()) };
+        match ask_name(transport.as_ref(), self.tasks.as_ref(), NAME_TIMEOUT, addr).await {
+            Ok(Hello { node: 0, .. }) => Ok(()),
+            Ok(Hello { node, .. }) => Err(format!("node {node} is at {addr} already")),
+            Err(reason) => Err(format!("node {} does not reach it: {reason}", self.me)),
         }
     }
 

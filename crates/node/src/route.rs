@@ -56,7 +56,7 @@ pub(crate) struct ReadRounds {
 struct Route {
     group: Arc<Group>,
     envelope: Bytes,
-    /// It has a request id.
+    /// It has a request id, or needs none.
     is_repeatable: bool,
 }
 
@@ -67,7 +67,7 @@ impl Group {
         command: Command,
         request_id: Option<RequestId>,
     ) -> Result<Proposed, ProposeError> {
-        let (is_repeatable, may_wait) = (request_id.is_some(), command.may_wait());
+        let (is_repeatable, may_wait) = (request_id.is_some() || command.is_renewal(), command.may_wait());
         let encoded = Encoded::new(Envelope { request_id, entropy: self.entropy.draw(), command })?;
         if self.peers.is_alone() {
             return self.propose_here(encoded, !is_repeatable).await;
@@ -105,7 +105,16 @@ impl Group {
             self.replica.stats.overloaded.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
         pushed?;
-        match answered.await {
+        let answered = match self.peers.is_alone() {
+            true => answered.await,
+            // Without a majority nothing is decided, and the leader may not hear that for long.
+            false => {
+                let limit = Duration::from_millis(PATIENCE_MS);
+                let in_time = crate::tasks::timeout(self.tasks.as_ref(), limit, answered).await;
+                in_time.ok_or(ProposeError::NoQuorum { limit_ms: PATIENCE_MS })?
+            }
+        };
+        match answered {
             Ok(Answer::Done(reply)) => reply.map(Proposed::Done).map_err(ProposeError::Refused),
             Ok(Answer::Waiting(waiter)) => Ok(Proposed::Waiting(Waiting::new(waiter))),
             Ok(Answer::Failed(error)) => Err(error),

@@ -129,7 +129,7 @@ pub(crate) enum Answer {
     ReadIndex(Result<Option<u64>, ReadError>),
     Report(NodeReport),
     Hello(Hello),
-    Joined(Result<Joined, ProposeError>),
+    Joined(Result<Joined, String>),
     Lead(Result<(), String>),
     Refused(Refused),
 }

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use support::{Counted, holds, is_grant, put, release, request, wait_for};
+use support::{Counted, holds, is_grant, put, release, renew, request, wait_for};
 use tokio::sync::watch;
 use willow_core::Outcome;
 use willow_node::{
-    Config, GroupId, Health, Lane, Node, NodeId, NodeState, Peer, Peering, Proposed, ReadError, Reception, Role,
-    Service, Start, Transport, TransportError, Unavailable,
+    Config, GroupId, Health, Lane, Node, NodeId, NodeState, Peer, Peering, ProposeError, Proposed, ReadError,
+    Reception, Role, Service, Start, Transport, TransportError, Unavailable,
 };
 use willow_storage::log;
 use willow_storage::snapshot::SnapshotOptions;
@@ -188,7 +188,7 @@ async fn every_node_takes_every_request_and_reads_what_was_answered_anywhere() {
             assert!(reader.read(|machine| holds(machine, &outcome)).await.unwrap(), "lock-{n}");
         }
     }
-    let status = cluster.nodes[2].status().await;
+    let status = cluster.nodes[2].status().await.unwrap();
     assert_eq!(status.nodes.iter().map(|node| node.id.0).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(status.nodes.iter().all(|node| node.report.is_ok() && node.state == NodeState::Active), "{status:?}");
     let digests: Vec<_> = cluster.nodes.iter().map(Node::digest).collect();
@@ -242,6 +242,68 @@ async fn when_the_leader_dies_nothing_answered_is_lost_and_waiters_keep_their_pl
     let host = &cluster.hosts[leader];
     let back = host.start(&cluster.wires, join(&["host-9:1"])).await;
     until("it catches up", async || back.digest() == follower.digest()).await;
+}
+
+/// Nobody could hear of what the wait brings: the lock would be held by nobody until its lease ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_nobody_can_come_back_for_ends_with_its_leader() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let follower = cluster.nodes[(leader + 1) % 3].clone();
+    let held = follower.propose(put("busy"), request("held")).await.unwrap();
+    let waits = tokio::spawn({
+        let follower = follower.clone();
+        async move { follower.propose(wait_for("busy", MINUTE_MS), None).await }
+    });
+    until("it waits", async || follower.read_stale(|machine| machine.waiting()) == 1).await;
+    let dead = cluster.crash(leader);
+    let outcome = waits.await.unwrap();
+    assert!(matches!(outcome, Err(ProposeError::OutcomeUnknown { .. })), "{outcome:?}");
+    until("it waits no more", async || follower.read_stale(|machine| machine.waiting()) == 0).await;
+    follower.propose(release(&held), None).await.unwrap();
+    let next = follower.propose(put("busy"), request("next")).await;
+    assert!(next.is_ok_and(|outcome| is_grant(&outcome)), "nobody has it");
+    drop(dead);
+}
+
+/// A heartbeat that was under way when its leader died: its holder must not give up what it holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_outlives_its_leader_without_a_request_id() {
+    let mut cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    let follower = cluster.nodes[(leader + 1) % 3].clone();
+    let held = follower.propose(put("lock"), request("held")).await.unwrap();
+    let renewals = tokio::spawn({
+        let (follower, renewal) = (follower.clone(), renew(&held));
+        async move {
+            for _ in 0..400 {
+                follower.propose(renewal.clone(), None).await?;
+            }
+            Ok::<(), ProposeError>(())
+        }
+    });
+    let dead = cluster.crash(leader);
+    assert_eq!(renewals.await.unwrap(), Ok(()));
+    drop(dead);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_a_majority_says_so_to_those_who_write() {
+    let cluster = Cluster::of_three().await;
+    let leader = cluster.leader().await;
+    for other in 1..3 {
+        cluster.wires.cut(&cluster.hosts[(leader + other) % 3].addr);
+    }
+    let node = &cluster.nodes[leader];
+    for request_id in [None, request("r")] {
+        let written = node.propose(put("nowhere"), request_id).await.unwrap_err();
+        assert!(written.is_retryable(), "{written:?}");
+        assert!(!matches!(written, ProposeError::Refused(_)), "{written:?}");
+    }
+    for other in 1..3 {
+        cluster.wires.mend(&cluster.hosts[(leader + other) % 3].addr);
+    }
+    until("it serves", async || node.propose(put("somewhere"), request("s")).await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -335,7 +397,7 @@ async fn there_is_never_a_second_cluster() {
     let mut nodes: Vec<Node> = started.into_iter().map(|node| node.expect("it starts")).collect();
     let clusters: Vec<u128> = futures_util::future::join_all(nodes.iter().map(|node| async {
         until("all vote", async || voters(node) == 3).await;
-        node.status().await.cluster
+        node.status().await.unwrap().cluster
     }))
     .await;
     assert!(clusters.iter().all(|cluster| *cluster == clusters[0]), "{clusters:x?}");
@@ -346,5 +408,5 @@ async fn there_is_never_a_second_cluster() {
     let lost =
         Host { vfs: FaultVfs::new(7), addr: hosts[founder].addr.clone(), entropy: Arc::clone(&hosts[founder].entropy) };
     let again = Node::start(start(&lost)).await.unwrap();
-    assert_eq!((again.id(), again.status().await.cluster), (NodeId(4), clusters[0]));
+    assert_eq!((again.id(), again.status().await.unwrap().cluster), (NodeId(4), clusters[0]));
 }

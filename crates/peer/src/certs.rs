@@ -60,7 +60,10 @@ pub enum CertError {
         missing: PathBuf,
     },
     /// The name cannot be a folder's.
-    #[error("{0:?} cannot be a node's name: 1 to 63 letters, digits, `-`, `_` and `.`, and no `.` in front")]
+    #[error(
+        "{0:?} cannot be a node's name: 1 to 63 letters, digits, `-`, `_` and `.`, no `.` in front, and neither \
+         `{CA_FILE}` nor `{CA_KEY_FILE}`"
+    )]
     Name(String),
     /// The host cannot be in a certificate.
     #[error("{0:?} is neither a host name nor an IP address")]
@@ -68,6 +71,9 @@ pub enum CertError {
     /// The validity is out of bounds.
     #[error("a certificate is valid for 1 s to 36500 days")]
     Validity,
+    /// The CA has ended.
+    #[error("the CA in {0} has expired: move it away for a new one, from which every node needs a new certificate")]
+    Expired(PathBuf),
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
     Io {
@@ -83,6 +89,14 @@ pub enum CertError {
         path: PathBuf,
         /// What is wrong with it.
         source: rcgen::Error,
+    },
+    /// The CA's certificate cannot be read.
+    #[error("{path}: {reason}")]
+    NoCa {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A certificate could not be generated.
     #[error("the certificate could not be made: {0}")]
@@ -151,7 +165,14 @@ pub(crate) fn create_node_at(folder: &Path, node: &NewNode, now: SystemTime) -> 
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
+    // Whoever checks a certificate does not look when its CA ends.
+    let ca_end = last_end(ca_pem.as_bytes()).map_err(|reason| CertError::NoCa { path: ca_file.clone(), reason })?;
+    let left = ca_end.duration_since(now).unwrap_or_default();
+    if left < Duration::from_secs(1) {
+        return Err(CertError::Expired(ca_file));
+    }
     set_validity(&mut params, node.valid_for, now)?;
+    params.not_after = params.not_after.min(ca_end.into());
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, &issuer)?;
 
@@ -166,6 +187,19 @@ pub(crate) fn create_node_at(folder: &Path, node: &NewNode, now: SystemTime) -> 
     write(&own.join(NODE_FILE), &certificate.pem(), false)?;
     write(&own.join(CA_FILE), &ca_pem, false)?;
     Ok(own)
+}
+
+/// When the last of a PEM file's certificates ends.
+pub(crate) fn last_end(pem: &[u8]) -> Result<SystemTime, String> {
+    let mut last = SystemTime::UNIX_EPOCH;
+    for block in x509_parser::pem::Pem::iter_from_buffer(pem) {
+        let block = block.map_err(|error| error.to_string())?;
+        let certificate = block.parse_x509().map_err(|error| error.to_string())?;
+        let end = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+        let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end));
+        last = last.max(end.ok_or("it ends beyond what clocks can say")?);
+    }
+    Ok(last)
 }
 
 fn params_for(hosts: &[String]) -> Result<CertificateParams, CertError> {
@@ -193,7 +227,12 @@ fn set_validity(params: &mut CertificateParams, valid_for: Duration, now: System
 
 fn check_name(name: &str) -> Result<(), CertError> {
     let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if name.is_empty() || name.len() > 63 || name.starts_with('.') || !name.bytes().all(is_fine) {
+    if name.is_empty()
+        || name.len() > 63
+        || name.starts_with('.')
+        || !name.bytes().all(is_fine)
+        || [CA_FILE, CA_KEY_FILE].contains(&name)
+    {
         return Err(CertError::Name(name.to_owned()));
     }
     Ok(())

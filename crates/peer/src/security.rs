@@ -11,7 +11,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rustls::{
@@ -26,6 +26,8 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     version::TLS13,
 };
+
+use crate::certs::last_end;
 
 /// A name in certificates of nodes that may be dialled at any address. `invalid` is reserved (RFC 2606), so no
 /// host has it.
@@ -105,6 +107,7 @@ impl PeerTls {
             .map_err(|error| content(&ca, error))?;
         if check {
             check_mode(&key);
+            check_ca(&ca)?;
             check_own(&chain, &*clients, &node)?;
         }
         let client = client_config(&provider, roots, chain.clone(), private.clone_key());
@@ -157,8 +160,21 @@ fn check_own(chain: &[CertificateDer<'_>], verifier: &dyn ClientCertVerifier, fi
     if verifier.verify_client_cert(leaf, between, soon).is_err() {
         tracing::warn!(
             file = %file.display(),
-            "this node's certificate, or its CA, ends within 30 days: make a new one with `willow cluster certs`"
+            "this node's certificate ends within 30 days: make a new one with `willow cluster certs`"
         );
+    }
+    Ok(())
+}
+
+/// The CA's own end, which nobody looks at when certificates are checked. Of several, the last counts: that is the
+/// one to which the cluster changes.
+fn check_ca(file: &Path) -> Result<(), TlsError> {
+    let end = last_end(&read(file)?).map_err(|reason| content(file, reason))?;
+    let left = end
+        .duration_since(SystemTime::now())
+        .map_err(|_past| content(file, "the CA has expired: make a new one, and a certificate of it for every node"))?;
+    if left < WARN_BEFORE {
+        tracing::warn!(file = %file.display(), "the cluster's CA ends within 30 days: make a new one for all nodes");
     }
     Ok(())
 }
@@ -304,7 +320,7 @@ fn alert_advice(alert: AlertDescription) -> String {
         | AccessDenied
         | UnsupportedCertificate => format!(
             "the peer does not accept this node's certificate ({alert:?}): both need one from the same CA that is \
-             still valid; its log says more"
+             still valid, and made for the host by which the node is dialled (--host); its log says more"
         ),
         alert => format!("the peer ended TLS: {alert:?}"),
     }

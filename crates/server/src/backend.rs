@@ -34,10 +34,10 @@ pub(crate) trait Backend: std::fmt::Debug + Send + Sync + 'static {
     fn stats(&self) -> Stats;
 
     /// See [`Node::status`]. The node that answers is always in it.
-    fn status(&self) -> BoxFuture<'_, ClusterStatus>;
+    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, ReadError>>;
 
     /// See [`Node::remove_node`].
-    fn remove_node(&self, node: NodeId) -> BoxFuture<'_, Result<(), ClusterError>>;
+    fn remove_node(&self, node: NodeId) -> BoxFuture<'_, Result<NodeState, ClusterError>>;
 
     /// See [`Node::transfer_leader`].
     fn transfer_leader(&self, group: GroupId, to: NodeId) -> BoxFuture<'_, Result<(), ClusterError>>;
@@ -80,20 +80,20 @@ impl Backend for Node {
         Self::stats(self)
     }
 
-    fn status(&self) -> BoxFuture<'_, ClusterStatus> {
+    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, ReadError>> {
         Box::pin(async move {
-            let mut status = Self::status(self).await;
+            let mut status = Self::status(self).await?;
             if !status.nodes.iter().any(|node| node.id == status.answered_by) {
                 // Its catalogue does not know it yet, or has been told to forget it.
                 let (peer_addr, client_url) = (String::new(), String::new());
                 let (id, report) = (status.answered_by, Ok(self.report()));
                 status.nodes.push(NodeStatus { id, peer_addr, client_url, state: NodeState::Active, report });
             }
-            status
+            Ok(status)
         })
     }
 
-    fn remove_node(&self, node: NodeId) -> BoxFuture<'_, Result<(), ClusterError>> {
+    fn remove_node(&self, node: NodeId) -> BoxFuture<'_, Result<NodeState, ClusterError>> {
         Box::pin(Self::remove_node(self, node))
     }
 

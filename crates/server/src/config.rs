@@ -174,7 +174,7 @@ impl Config {
             }
             (Some(_), true) => return refuse("peer_insecure", "it does not go with peer_certs"),
             (None, true) if !listen.ip().is_loopback() => {
-                return refuse("peer_insecure", "it is for loopback addresses only, and peer_listen is none");
+                return refuse("peer_insecure", "it is for loopback addresses only, and peer_listen is another");
             }
             _ => {}
         }
@@ -189,6 +189,10 @@ impl Config {
             let name = if self.peer_addr.is_none() { "join" } else { name };
             return refuse(name, "write it as host:port");
         }
+        let own = self.peer_addr.clone().unwrap_or_else(|| listen.to_string());
+        if !self.bootstrap && !self.join.is_empty() && self.join.iter().all(|addr| *addr == own) {
+            return refuse("join", "it names only this node: name others, or set bootstrap to found a cluster");
+        }
         match &self.client_url {
             None if self.listen.ip().is_unspecified() => {
                 refuse("client_url", "listen is every address: say at which one clients reach this node")
@@ -200,7 +204,14 @@ impl Config {
 }
 
 fn is_host_and_port(addr: &str) -> bool {
-    addr.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+    let is_host = |host: &str| match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            !host.is_empty() && host.bytes().all(is_fine)
+        }
+    };
+    addr.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// A setting is out of range.
@@ -237,17 +248,23 @@ mod tests {
 
     #[test]
     fn settings_of_a_node_among_others_fit_together() {
-        let refused = |change: fn(&mut Config)| {
+        let refused = |change: &dyn Fn(&mut Config)| {
             let mut config = peered();
             change(&mut config);
             config.validate().err().map(|error| error.name)
         };
-        assert_eq!(refused(|_| {}), None);
-        assert_eq!(refused(|config| config.join = vec!["n1:7171".to_owned(), "[::1]:7171".to_owned()]), None);
-        assert_eq!(refused(|config| config.peer_listen = None), Some("peer_insecure"));
-        assert_eq!(refused(|config| config.peer_insecure = false), Some("peer_certs"));
-        assert_eq!(refused(|config| config.peer_certs = Some("certs".into())), Some("peer_insecure"));
-        assert_eq!(refused(|config| config.peer_listen = "10.0.0.1:1".parse().ok()), Some("peer_insecure"));
+        assert_eq!(refused(&|_| {}), None);
+        assert_eq!(
+            refused(&|config: &mut Config| config.join = vec!["n1:7171".to_owned(), "[::1]:7171".to_owned()]),
+            None
+        );
+        assert_eq!(refused(&|config: &mut Config| config.peer_listen = None), Some("peer_insecure"));
+        assert_eq!(refused(&|config: &mut Config| config.peer_insecure = false), Some("peer_certs"));
+        assert_eq!(refused(&|config: &mut Config| config.peer_certs = Some("certs".into())), Some("peer_insecure"));
+        assert_eq!(
+            refused(&|config: &mut Config| config.peer_listen = "10.0.0.1:1".parse().ok()),
+            Some("peer_insecure")
+        );
         let with_certs = |listen: &str, addr: Option<&str>| {
             let (peer_listen, peer_addr) = (listen.parse().ok(), addr.map(str::to_owned));
             let config = Config { peer_listen, peer_addr, peer_insecure: false, ..peered() };
@@ -256,10 +273,22 @@ mod tests {
         assert_eq!(with_certs("0.0.0.0:7171", None), Some("peer_addr"));
         assert_eq!(with_certs("0.0.0.0:7171", Some("n1.example")), Some("peer_addr"));
         assert_eq!(with_certs("0.0.0.0:7171", Some("n1.example:7171")), None);
-        assert_eq!(refused(|config| config.join = vec!["n1".to_owned()]), Some("join"));
-        assert_eq!(refused(|config| config.listen = "0.0.0.0:7070".parse().unwrap()), Some("client_url"));
-        assert_eq!(refused(|config| config.client_url = Some("n1:7070".to_owned())), Some("client_url"));
-        assert_eq!(refused(|config| (config.restore, config.bootstrap) = (Some("b".into()), true)), Some("restore"));
+        for addr in ["n1", "http://n1:7171", "n1:0", ":7171", "::1:7171", "n 1:7171"] {
+            assert_eq!(refused(&|config: &mut Config| config.join = vec![addr.to_owned()]), Some("join"), "{addr}");
+        }
+        let own = |config: &mut Config| config.join = vec![config.peer_listen.unwrap().to_string()];
+        assert_eq!(refused(&own), Some("join"));
+        let founds = |config: &mut Config| {
+            own(config);
+            config.bootstrap = true;
+        };
+        assert_eq!(refused(&founds), None);
+        assert_eq!(refused(&|config: &mut Config| config.listen = "0.0.0.0:7070".parse().unwrap()), Some("client_url"));
+        assert_eq!(refused(&|config: &mut Config| config.client_url = Some("n1:7070".to_owned())), Some("client_url"));
+        assert_eq!(
+            refused(&|config: &mut Config| (config.restore, config.bootstrap) = (Some("b".into()), true)),
+            Some("restore")
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) fn propose_error(error: ProposeError, repeatable: bool) -> Problem {
             Problem::new(ErrorCode::Overloaded, detail).with(|facts| facts.retry_after_ms = retry_after_ms)
         }
         ProposeError::Unavailable(unavailable) => self::unavailable(&unavailable, detail),
-        ProposeError::OutcomeUnknown { .. } => {
+        ProposeError::OutcomeUnknown { .. } | ProposeError::NoQuorum { .. } => {
             let mut problem = Problem::new(ErrorCode::OutcomeUnknown, detail);
             problem.retryable = repeatable;
             problem

@@ -38,7 +38,7 @@ pub(crate) enum Verb {
     },
     /// Write all data to a file, from which `willow server --restore` founds a new cluster
     Backup {
-        /// The file; it is replaced once the new one is whole
+        /// The file, or `-`, which is stdout; a file that is there is replaced once the new one is whole
         #[arg(long)]
         file: PathBuf,
     },
@@ -82,10 +82,16 @@ pub(crate) async fn run(client: &Client, verb: Verb, output: &Output) -> Result<
         Verb::Remove { node } => {
             let reply = client.remove_node(node).await?;
             output.one(&reply)?;
-            eprintln!("gone when `willow cluster status` does not show it any more");
+            if reply.state == NodeState::Leaving {
+                eprintln!("gone when `willow cluster status` does not show it any more");
+            }
             Ok(())
         }
         Verb::Backup { file } => {
+            if file.as_os_str() == "-" {
+                client.backup(std::io::stdout()).await.map_err(anyhow::Error::from)?;
+                return Ok(());
+            }
             let bytes = backup(client, &file).await?;
             output.one(&Written { file: &file, size_bytes: bytes })
         }
@@ -102,6 +108,10 @@ struct Written<'a> {
 
 /// Writes the file under another name first, so that what has the name is whole at any time.
 async fn backup(client: &Client, file: &Path) -> anyhow::Result<u64> {
+    // What a link points to is replaced, not the link; and no device or pipe is.
+    let real = file.canonicalize().ok();
+    let file = real.as_deref().unwrap_or(file);
+    anyhow::ensure!(file.is_file() || !file.exists(), "{} is no regular file; `-` writes to stdout", file.display());
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut partial = tempfile::NamedTempFile::new_in(folder)?;
     let bytes = client.backup(BufWriter::new(partial.as_file_mut())).await?;

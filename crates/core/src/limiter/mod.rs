@@ -53,7 +53,7 @@ use std::collections::BTreeMap;
 use willow_model::Id;
 
 use crate::{
-    Context, Reply,
+    Context, Reply, WaiterId,
     table::{Snapshot, Table},
     timer::Timer,
 };
@@ -94,6 +94,11 @@ impl Limiter {
             Command::HeartbeatHold(command) => self.heartbeat_hold(&command, cx),
             Command::ReleaseHold(command) => self.release_hold(&command, cx),
         }
+    }
+
+    /// Who waits.
+    pub(crate) fn waits(&self) -> impl Iterator<Item = WaiterId> {
+        self.waiters.iter().map(|(_, waiter)| waiter.id)
     }
 
     pub(crate) fn tables(&mut self) -> Vec<(u8, &mut dyn Snapshot)> {

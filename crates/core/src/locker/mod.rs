@@ -38,7 +38,7 @@ use willow_model::{
 use willow_query::{Index, Options, Query};
 
 use crate::{
-    Context, Reply, cursor,
+    Context, Reply, WaiterId, cursor,
     table::{Snapshot, Table},
     timer::Timer,
 };
@@ -99,6 +99,11 @@ impl Locker {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiters.len()
+    }
+
+    /// Who waits.
+    pub(crate) fn waits(&self) -> impl Iterator<Item = WaiterId> {
+        self.waiters.iter().map(|(_, waiter)| waiter.id)
     }
 
     pub(crate) fn next_after(&self, query: &Query, after: Option<Id>) -> Result<Option<Id>, cursor::Error> {

@@ -62,7 +62,7 @@ use willow_model::{Id, Kind, Revision};
 use willow_query::{Index, Options};
 
 use crate::{
-    Context, Reply,
+    Context, Reply, WaiterId,
     limiter::{Limiter, Selector},
     limits,
     table::{Snapshot, Table},
@@ -171,6 +171,11 @@ impl Queues {
             Command::Redrive(command) => self.redrive(&command, limiter, cx),
             Command::PurgeDeadLetters(command) => self.purge_dead_letters(&command),
         }
+    }
+
+    /// Who waits.
+    pub(crate) fn waits(&self) -> impl Iterator<Item = WaiterId> {
+        self.consumers.iter().map(|(_, waiter)| waiter.waiter)
     }
 
     /// Tables with their snapshot tags.

@@ -60,6 +60,14 @@ impl Fixture {
         panic!("the disk never filled");
     }
 
+    fn until(&self, done: impl Fn(&Self) -> bool) {
+        let give_up = Instant::now() + Duration::from_secs(60);
+        while !done(self) {
+            assert!(Instant::now() < give_up, "it never came to that");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn events(&self) -> Vec<&'static str> {
         std::mem::take(&mut *self.events.0.lock())
     }
@@ -188,4 +196,28 @@ fn what_may_fail_does_not_stall() {
     fixture.log.write_if_possible(vec![record], "a test");
     assert_eq!(fixture.events(), Vec::<&str>::new());
     assert!(!fixture.log.is_stalled());
+}
+
+/// A leader's snapshot is installed while the disk is full: its purge finds room where the entries before did not.
+#[test]
+fn what_a_snapshot_has_moved_the_log_past_is_not_tried_for_ever() {
+    for threading in [Threading::Inline, Threading::Threads] {
+        let mut fixture = Fixture::new(threading);
+        fixture.fill();
+        fixture.write();
+        let covered = fixture.next + 10;
+        fixture.vfs.set_capacity(None);
+        let purge = Record::Purge { group: 1, up_to: covered };
+        fixture.log.write_if_possible(vec![purge], "a purge of the log");
+        fixture.until(|fixture| fixture.log.bounds().purged == Some(covered));
+        assert!(fixture.log.is_stalled());
+        fixture.until(|fixture| {
+            fixture.log.retry();
+            !fixture.log.is_stalled()
+        });
+        assert_eq!(fixture.done(), (0..fixture.next).collect::<Vec<_>>());
+        fixture.next = covered + 1;
+        fixture.write();
+        fixture.until(|fixture| fixture.done().last() == Some(&(covered + 1)));
+    }
 }

@@ -8,10 +8,10 @@ use willow_core::Machine;
 use willow_core::catalogue::{self, AddNode, NodeFacts, NodeState};
 
 use super::Inner;
+use crate::NodeId;
 use crate::group::Group;
 use crate::transport::Service;
 use crate::wire::{self, Answer, Call, Hello, Joined, Refused, Request};
-use crate::{NodeId, ProposeError};
 
 impl Inner {
     async fn respond(&self, request: &[u8]) -> Result<Answer, Refused> {
@@ -24,9 +24,18 @@ impl Inner {
             _ => {}
         }
         if cluster != self.peers.cluster() {
+            self.mistaken.call_once(|| {
+                tracing::error!("a node of another cluster looks for a member here: is this the right data directory?");
+            });
             return Err(Refused::OtherCluster(self.peers.cluster()));
         }
         if to != self.id.0 {
+            self.mistaken.call_once(|| {
+                tracing::error!(
+                    "node {from} looks for node {to} here, but the data directory is that of node {}: was it copied?",
+                    self.id
+                );
+            });
             return Err(Refused::OtherNode(self.id.0));
         }
         let is_removed =
@@ -68,9 +77,10 @@ impl Inner {
         }
     }
 
-    async fn take_in(&self, identity: u128, facts: NodeFacts) -> Result<Joined, ProposeError> {
-        let record =
-            self.change_catalogue(catalogue::Command::Add(AddNode { identity, facts, is_founder: false })).await?;
+    async fn take_in(&self, identity: u128, facts: NodeFacts) -> Result<Joined, String> {
+        self.peers.check_address(&facts.peer_addr).await?;
+        let add = catalogue::Command::Add(AddNode { identity, facts, is_founder: false });
+        let record = self.change_catalogue(add).await.map_err(|error| error.to_string())?;
         Ok(Joined { cluster: self.peers.cluster(), node: record.node })
     }
 }

@@ -96,12 +96,17 @@ impl Inner {
     }
 
     async fn change_members(&self, group: &Group, change: Change) {
-        tracing::info!(group = %group.id, ?change, "the group's members change");
+        // It is tried again and again; once is enough to be told.
+        let is_new = group.changing.lock().replace(change.clone()).as_ref() != Some(&change);
+        if is_new {
+            tracing::info!(group = %group.id, ?change, "the group's members change");
+        }
         // Without a majority it would not end; the next leader, or round, tries again.
         let limit = Duration::from_millis(TRANSFER_MS);
         match timeout(self.tasks.as_ref(), limit, group.consensus.change(change)).await {
-            Some(Ok(())) => {}
-            Some(Err(reason)) => tracing::warn!(group = %group.id, reason, "the members did not change yet"),
+            Some(Ok(())) => *group.changing.lock() = None,
+            Some(Err(reason)) if is_new => tracing::warn!(group = %group.id, reason, "the members did not change yet"),
+            Some(Err(reason)) => tracing::debug!(group = %group.id, reason, "the members did not change yet"),
             None => tracing::warn!(group = %group.id, "the members did not change in time"),
         }
     }

@@ -1,6 +1,6 @@
 //! How a group reaches its peers: the consensus library's calls as this crate's messages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,16 @@ pub(crate) struct Network {
     peers: Arc<Peers>,
     /// Members for which the log is not to be kept any longer.
     let_go: Arc<Mutex<BTreeSet<NodeId>>>,
+    acknowledged: Arc<Mutex<BTreeMap<NodeId, Acknowledged>>>,
+}
+
+/// What a member has said that it has, to this leader in this term.
+#[derive(Clone, Copy, Debug, Default)]
+struct Acknowledged {
+    term: u64,
+    index: u64,
+    /// It said later that it does not have it.
+    is_lost: bool,
 }
 
 /// The way to one member.
@@ -52,11 +62,12 @@ pub(crate) struct Link {
     target: NodeId,
     lane: Lane,
     let_go: Arc<Mutex<BTreeSet<NodeId>>>,
+    acknowledged: Arc<Mutex<BTreeMap<NodeId, Acknowledged>>>,
 }
 
 impl Network {
     pub(crate) fn new(group: GroupId, peers: Arc<Peers>) -> Self {
-        Self { group, peers, let_go: Arc::default() }
+        Self { group, peers, let_go: Arc::default(), acknowledged: Arc::default() }
     }
 
     /// The next time that entries do not reach `node`, the library is told that its log does not match. It then
@@ -69,7 +80,8 @@ impl Network {
     fn link(&self, target: u64, node: &BasicNode, lane: Lane) -> Link {
         let target = NodeId(target);
         self.peers.learn_if_unknown(target, &node.addr);
-        Link { group: self.group, peers: Arc::clone(&self.peers), target, lane, let_go: Arc::clone(&self.let_go) }
+        let (let_go, acknowledged) = (Arc::clone(&self.let_go), Arc::clone(&self.acknowledged));
+        Link { group: self.group, peers: Arc::clone(&self.peers), target, lane, let_go, acknowledged }
     }
 }
 
@@ -92,6 +104,30 @@ impl<R: AsyncRuntime> RaftNetworkFactory<TypeConfig<R>> for Network {
 impl Link {
     async fn call(&self, limit: Duration, lane: Lane, call: Call) -> Result<Answer, CallError> {
         self.peers.call_within(limit, self.target, self.group, lane, call).await
+    }
+
+    /// Notices a member that no longer has what it said it has: the library sends it nothing more, for what it
+    /// acknowledged may have been counted.
+    fn compare(&self, term: u64, previous: u64, sent: u64, appended: &Appended) {
+        let mut all = self.acknowledged.lock();
+        let known = all.entry(self.target).or_default();
+        if known.term != term {
+            *known = Acknowledged { term, ..Acknowledged::default() };
+        }
+        match appended {
+            Appended::All => known.index = known.index.max(previous.saturating_add(sent)),
+            Appended::UpTo(Some(last)) => known.index = known.index.max(last.index),
+            Appended::Conflict if previous > 0 && previous <= known.index && !known.is_lost => {
+                known.is_lost = true;
+                let (node, group, entry) = (self.target, self.group, known.index);
+                tracing::error!(
+                    %node, %group,
+                    "node {node} no longer has entries up to {entry}, which it has acknowledged: its disk has lost data. \
+                     Stop it, empty its data directory, let it join anew, and remove node {node}"
+                );
+            }
+            Appended::UpTo(None) | Appended::Conflict | Appended::HigherVote(_) => {}
+        }
     }
 
     fn error<R: AsyncRuntime>(&self, action: RPCTypes, error: CallError) -> RPCError<TypeConfig<R>> {
@@ -175,13 +211,20 @@ impl<R: AsyncRuntime> RaftNetworkV2<TypeConfig<R>> for Link {
             entries: entries.map_err(|error| NetworkError::new(&error))?,
             committed: request.leader_commit.as_ref().map(entry_id),
         };
+        let (term, previous) = (append.vote.term, append.previous.map_or(0, |id| id.index));
+        let sent = append.entries.len() as u64;
         match self.call(APPEND_TIMEOUT, self.lane, Call::Append(append)).await {
-            Ok(Answer::Append(appended)) => Ok(match appended {
-                Appended::All => AppendEntriesResponse::Success,
-                Appended::UpTo(last) => AppendEntriesResponse::PartialSuccess(last.map(log_id)),
-                Appended::Conflict => AppendEntriesResponse::Conflict,
-                Appended::HigherVote(theirs) => AppendEntriesResponse::HigherVote(vote(theirs)),
-            }),
+            Ok(Answer::Append(appended)) => {
+                if self.lane == Lane::Log {
+                    self.compare(term, previous, sent, &appended);
+                }
+                Ok(match appended {
+                    Appended::All => AppendEntriesResponse::Success,
+                    Appended::UpTo(last) => AppendEntriesResponse::PartialSuccess(last.map(log_id)),
+                    Appended::Conflict => AppendEntriesResponse::Conflict,
+                    Appended::HigherVote(theirs) => AppendEntriesResponse::HigherVote(vote(theirs)),
+                })
+            }
             Ok(_) => Err(NetworkError::new(&unexpected()).into()),
             Err(error) => {
                 if self.lane == Lane::Log && self.let_go.lock().remove(&self.target) {

@@ -1,6 +1,6 @@
 //! Commands of the Locker, as plain as they come.
 
-use willow_core::locker::{self, Acquire, LockRequest, Mode, Release};
+use willow_core::locker::{self, Acquire, HeartbeatSession, LockRequest, Mode, Release};
 use willow_core::{Command, Machine, Outcome};
 use willow_model::KeyValues;
 
@@ -36,6 +36,11 @@ pub(crate) fn release(outcome: &Outcome) -> Command {
     let acquired = acquired(outcome);
     let release = Release { lock: acquired.locks[0].lock, session: acquired.session, token: None };
     Command::Lock(locker::Command::Release(release))
+}
+
+/// Renews the lease of what `put` did.
+pub(crate) fn renew(outcome: &Outcome) -> Command {
+    Command::Lock(locker::Command::HeartbeatSession(HeartbeatSession { session: acquired(outcome).session }))
 }
 
 /// True while what `put` did stands.

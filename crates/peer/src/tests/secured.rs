@@ -84,6 +84,22 @@ async fn an_expired_certificate_is_refused_by_peers_and_at_the_start() {
     assert!(reason.contains("the certificate has expired"), "{reason}");
 }
 
+/// Nobody who checks a certificate looks when its CA ends.
+#[test]
+fn no_certificate_outlives_its_ca_and_an_expired_ca_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    certs::create_ca_at(folder.path(), hour, now - 2 * hour).expect("a CA");
+    let node = |name: &str| NewNode { name: name.into(), hosts: Vec::new(), valid_for: certs::NODE_VALIDITY };
+    let own = certs::create_node_at(folder.path(), &node("n1"), now - 2 * hour).expect("a certificate");
+    let end = certs::last_end(&std::fs::read(own.join("node.pem")).expect("a file")).expect("an end");
+    assert!(end <= now - hour, "{end:?}");
+    let late = certs::create_node_at(folder.path(), &node("n2"), now);
+    assert!(matches!(late, Err(certs::CertError::Expired(_))), "{late:?}");
+    let error = PeerTls::from_dir(&own).expect_err("it has expired").to_string();
+    assert!(error.contains("ca.pem: the CA has expired"), "{error}");
+}
+
 #[tokio::test]
 async fn a_certificate_that_names_hosts_is_good_for_those_only() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -170,6 +186,7 @@ fn names_hosts_and_times_that_no_certificate_can_have_are_refused() {
     for name in ["", ".", "..", "../n1", "a/b", "a b", &"n".repeat(64)] {
         assert!(matches!(with(name, "a.example", certs::NODE_VALIDITY), Err(certs::CertError::Name(_))), "{name}");
     }
+    assert!(matches!(with("ca.key", "a.example", certs::NODE_VALIDITY), Err(certs::CertError::Name(_))));
     for host in ["", "a b", "a:7071", "http://a", "a\0b"] {
         assert!(matches!(with("n", host, certs::NODE_VALIDITY), Err(certs::CertError::Host(_))), "{host}");
     }

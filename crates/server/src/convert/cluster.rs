@@ -63,14 +63,9 @@ fn name(group: GroupId) -> String {
 fn node(status: NodeStatus, groups: &[Group]) -> Node {
     let NodeStatus { id, peer_addr, client_url, state, report } = status;
     let some = |text: String| (!text.is_empty()).then_some(text);
-    let state = match state {
-        willow_node::NodeState::Active => NodeState::Active,
-        willow_node::NodeState::Leaving => NodeState::Leaving,
-        willow_node::NodeState::Removed => NodeState::Removed,
-    };
     let mut node = Node {
         id: id.0,
-        state,
+        state: node_state(state),
         peer_addr: some(peer_addr),
         client_url: some(client_url),
         health: HealthState::Unreachable,
@@ -113,6 +108,15 @@ fn role(role: willow_node::Role) -> Role {
         willow_node::Role::Follower => Role::Follower,
         willow_node::Role::Candidate => Role::Candidate,
         willow_node::Role::Learner => Role::Learner,
+    }
+}
+
+/// Whether a node is to stay.
+pub(crate) fn node_state(state: willow_node::NodeState) -> NodeState {
+    match state {
+        willow_node::NodeState::Active => NodeState::Active,
+        willow_node::NodeState::Leaving => NodeState::Leaving,
+        willow_node::NodeState::Removed => NodeState::Removed,
     }
 }
 

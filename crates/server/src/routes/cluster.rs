@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use willow_api::{
     Consistency, ErrorCode, Id, Problem,
-    cluster::{Cluster, LeaderReply, LeavingReply, NodeState, TransferLeaderRequest},
+    cluster::{Cluster, LeaderReply, LeavingReply, TransferLeaderRequest},
 };
 use willow_node::{GroupId, NodeId, SnapshotError};
 
@@ -31,9 +31,9 @@ pub(crate) struct NoParams {}
 /// them does: those are `unreachable` then.
 #[utoipa::path(get, path = "/v1/cluster", tag = "operations",
     responses((status = 200, description = "The cluster", body = Cluster)),
-    extensions(("x-willow-errors" = json!([]))))]
+    extensions(("x-willow-errors" = json!(["NODE_REMOVED"]))))]
 pub(crate) async fn get_cluster(State(app): State<Arc<App>>, _: Parameters<NoParams>) -> Answer {
-    let status = app.backend.status().await;
+    let status = app.backend.status().await.map_err(refusal::read_error)?;
     let read = app.read(Consistency::Stale, |machine, _| (machine.revision(), machine.waiting()));
     let (revision, waiting) = read.await?;
     let (id, answered_by) = (Id::from_u128(status.cluster), status.answered_by.0);
@@ -55,12 +55,12 @@ pub(crate) async fn get_cluster(State(app): State<Arc<App>>, _: Parameters<NoPar
 /// until it is done. Its id is never given out again.
 #[utoipa::path(delete, path = "/v1/cluster/nodes/{node}", tag = "operations",
     params(("node" = u64, Path, description = "The node's id")),
-    responses((status = 202, description = "It is leaving", body = LeavingReply)),
+    responses((status = 202, description = "It is leaving, or was removed before", body = LeavingReply)),
     extensions(("x-willow-errors" = json!(["NODE_NOT_FOUND", "LAST_NODE"]))))]
 pub(crate) async fn remove_node(State(app): State<Arc<App>>, Args(node): Args<u64>, _: RequestIdHeader) -> Answer {
     // Removing it twice is removing it once: the id of the request is not needed.
-    app.backend.remove_node(NodeId(node)).await.map_err(refusal::cluster_error)?;
-    Ok(reply::json_with(StatusCode::ACCEPTED, &LeavingReply { node, state: NodeState::Leaving }))
+    let state = app.backend.remove_node(NodeId(node)).await.map_err(refusal::cluster_error)?;
+    Ok(reply::json_with(StatusCode::ACCEPTED, &LeavingReply { node, state: convert::cluster::node_state(state) }))
 }
 
 /// Make a node lead a group

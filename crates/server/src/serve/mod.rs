@@ -175,6 +175,7 @@ async fn restore(config: &Config, node: &willow_node::Config) -> Result<(), RunE
     let Some(backup) = config.restore.clone() else { return Ok(()) };
     if willow_node::is_member(node.vfs.as_ref(), &config.data_dir)? {
         // A restart with the same settings goes on with what is there.
+        tracing::warn!(backup = %backup.display(), "the backup is not restored: the data directory holds a node's data");
         return Ok(());
     }
     // The other nodes are not told the address that the system chooses for port 0; they learn it when they join.

@@ -15,8 +15,8 @@ use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use willow_api::{Consistency, ErrorCode, Problem};
 use willow_core::{Command, RequestId};
 use willow_node::{
-    Backup, BackupError, ClusterError, ClusterStatus, GroupId, Health, ManualClock, Node, NodeId, ProposeError,
-    Proposed, ReadError, Stats,
+    Backup, BackupError, ClusterError, ClusterStatus, GroupId, Health, ManualClock, Node, NodeId, NodeState,
+    ProposeError, Proposed, ReadError, Stats,
 };
 
 use crate::{
@@ -249,19 +249,23 @@ impl Backend for Faults {
         self.node.stats()
     }
 
-    fn status(&self) -> BoxFuture<'_, ClusterStatus> {
+    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, ReadError>> {
+        let fault = self.read.lock().unwrap_or_else(PoisonError::into_inner).take();
         Box::pin(async move {
-            let mut status = Backend::status(&self.node).await;
+            if let Some(error) = fault {
+                return Err(error);
+            }
+            let mut status = Backend::status(&self.node).await?;
             for node in &mut status.nodes {
                 if let Ok(report) = &mut node.report {
                     report.health = self.health();
                 }
             }
-            status
+            Ok(status)
         })
     }
 
-    fn remove_node(&self, node: NodeId) -> BoxFuture<'_, Result<(), ClusterError>> {
+    fn remove_node(&self, node: NodeId) -> BoxFuture<'_, Result<NodeState, ClusterError>> {
         match self.cluster_fault() {
             Some(error) => Box::pin(std::future::ready(Err(error))),
             None => Backend::remove_node(&self.node, node),

@@ -107,6 +107,7 @@ fn call_error(error: ProposeError) -> CallError {
     match error {
         ProposeError::Refused(refusal) => CallError::Refused(refusal),
         ProposeError::OutcomeUnknown { reason } => CallError::Unknown(reason),
+        error @ ProposeError::NoQuorum { .. } => CallError::Unknown(error.to_string()),
         ProposeError::ShuttingDown => CallError::Unknown("shutting down".to_owned()),
         error @ (ProposeError::Overloaded { .. }
         | ProposeError::Unavailable(_)
