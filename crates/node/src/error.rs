@@ -20,8 +20,9 @@ pub enum Unavailable {
     /// Consensus stopped.
     #[error("consensus stopped ({0}); restart this node")]
     Stopped(String),
-    /// This node knows of no leader: most members cannot be reached, or an election is under way.
-    #[error("no leader is known; see that a majority of the nodes runs and is connected")]
+    /// This node knows of no leader, or leads and hears no majority: most members cannot be reached, or an election is
+    /// under way.
+    #[error("no leader with a majority is known; see that a majority of the nodes runs and is connected")]
     NoLeader,
     /// The cluster has let this node go.
     #[error("this node was removed from the cluster; empty its data directory and let it join anew")]

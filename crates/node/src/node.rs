@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use willow_core::catalogue::{self, NodeFacts, NodeRecord, NodeState};
 use willow_core::{Command, Machine, Outcome, Refusal, RequestId};
-use willow_storage::log::Log;
+use willow_storage::log::{Log, Recovered};
 use willow_storage::vfs::Vfs;
 
 use crate::cluster::{ClusterError, ClusterStatus, NodeReport, NodeStatus, Start};
@@ -439,7 +439,8 @@ fn open_log(config: Config, is_member: bool) -> impl FnOnce() -> Result<Log, Sta
         }
         let opened = Log::open(Arc::clone(&config.vfs), &dir, config.log.clone());
         let (log, recovered) = opened.map_err(|error| failed(&error))?;
-        tracing::info!(?recovered, "the log is open");
+        let Recovered { created, batches, segments, .. } = recovered;
+        tracing::info!(created, batches, segments, "the log is open");
         Ok(log)
     }
 }

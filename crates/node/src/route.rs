@@ -236,7 +236,11 @@ impl Route {
                 give_up_ms = now_ms.saturating_add(PATIENCE_MS);
             }
             if now_ms >= give_up_ms || self.group.is_stopping() {
-                return Err(error);
+                return Err(match error {
+                    // Nobody else did either, all this time.
+                    ProposeError::NotLeader { .. } => ProposeError::Unavailable(Unavailable::NoLeader),
+                    error => error,
+                });
             }
             self.group.pause(leader).await;
         }

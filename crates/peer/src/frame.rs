@@ -173,7 +173,11 @@ impl<'a, R: AsyncRead + Unpin> FrameReader<'a, R> {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        let read = self.from.read(&mut self.buffer[self.end..]).await?;
+        let read = match self.from.read(&mut self.buffer[self.end..]).await {
+            // A process that ends does not say good-bye in TLS: the same as without.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            read => read?,
+        };
         self.end += read;
         self.came(read)
     }

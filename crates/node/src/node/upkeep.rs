@@ -99,7 +99,7 @@ impl Inner {
         // It is tried again and again; once is enough to be told.
         let is_new = group.changing.lock().replace(change.clone()).as_ref() != Some(&change);
         if is_new {
-            tracing::info!(group = %group.id, ?change, "the group's members change");
+            tracing::info!(group = %group.id, %change, "the group's members change");
         }
         // Without a majority it would not end; the next leader, or round, tries again.
         let limit = Duration::from_millis(TRANSFER_MS);

@@ -77,6 +77,17 @@ pub(crate) enum Change {
     Settle,
 }
 
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AddLearner(node, addr) => write!(f, "node {node} at {addr} learns"),
+            Self::Promote(node) => write!(f, "node {node} votes"),
+            Self::Remove(node) => write!(f, "node {node} goes"),
+            Self::Settle => write!(f, "a change that was left half done is ended"),
+        }
+    }
+}
+
 /// What a group's member is made of.
 pub(crate) struct Parts {
     pub(crate) node: NodeId,

@@ -22,7 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use willow_node::{Node, RestoreError, StartError};
+use willow_node::{BackupHead, Node, RestoreError, StartError};
 
 use crate::{
     Config, ConfigError,
@@ -183,7 +183,8 @@ async fn restore(config: &Config, node: &willow_node::Config) -> Result<(), RunE
     let (node, peer_addr) = (node.clone(), peer_addr.unwrap_or_default());
     let restored = tokio::task::spawn_blocking(move || willow_node::restore(&node, &backup, &peer_addr)).await;
     let head = restored.map_err(|error| RestoreError::Write(error.to_string()))??;
-    tracing::info!(?head, "a new cluster was founded from a backup");
+    let BackupHead { cluster, revision, time_ms, .. } = head;
+    tracing::info!(of_cluster = cluster, revision, time_ms, "a new cluster was founded from a backup");
     Ok(())
 }
 
