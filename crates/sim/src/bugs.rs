@@ -37,11 +37,10 @@ pub const fn finders(bug: Bug) -> &'static [&'static str] {
         // Who leads with such a line gives the lock to others; and who does not, to those of its own line.
         Bug::WaiterNotRestored => &["lines are fair", "locks linearizable", "tokens increase"],
         // What was acknowledged is gone, or is something else: which of these shows it depends on what it was.
-        Bug::SnapshotSeesChanges
-        | Bug::TornTailAccepted
-        | Bug::AckBeforeSync
-        | Bug::VoteNotSaved
-        | Bug::LeaderResumesTerm => HISTORY,
+        Bug::SnapshotSeesChanges | Bug::TornTailAccepted | Bug::AckBeforeSync | Bug::LeaderResumesTerm => HISTORY,
+        // Nodes that come back stand for election in terms older than that of their own log, and none is elected: that
+        // happens long before one of them votes twice in a term.
+        Bug::VoteNotSaved => &["liveness"],
         Bug::ReadWithoutQuorum => &["reads are fresh", "locks linearizable", "counters linearizable"],
         Bug::UnsafeRetry => &["repeats", "locks linearizable", "counters linearizable"],
     }
