@@ -35,7 +35,7 @@ use std::{
 use indicatif::ProgressBar;
 use tokio::task::JoinHandle;
 use willow_sim::{
-    check::{self, Violation, linear},
+    check::{self, Found, Violation},
     history::History,
 };
 
@@ -216,15 +216,11 @@ struct Verdict {
 impl Verdict {
     /// Checks a history, and may keep it if something is wrong.
     fn new(round: u32, history: History, keeps: bool, folder: &Path) -> anyhow::Result<Self> {
-        let violations = check::all(&history);
-        let of_locks = check::locks::verdicts(&history).into_iter().map(|(_, verdict)| verdict);
-        let verdicts: Vec<linear::Verdict> = of_locks.chain(check::counters::verdicts(&history)).collect();
-        let undecided = verdicts.iter().filter(|verdict| **verdict == linear::Verdict::Undecided).count();
-        let undecided = (undecided as u64, verdicts.len() as u64);
+        let Found { violations, objects, undecided } = check::judge(&history);
         if keeps && !violations.is_empty() {
             keep(folder, round, &history)?;
         }
-        Ok(Self { round, violations, undecided })
+        Ok(Self { round, violations, undecided: (undecided, objects) })
     }
 
     fn add_to(self, report: &mut Report) {

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::issued::Issued;
-use super::linear::{self, Model, Timed, Verdict, Window};
+use super::linear::{self, Model, Timed, Window};
 use super::{Found, Violation, violation};
 use crate::history::{Action, Answer, History, Micros, Operation, Outcome, Refusal};
 
@@ -24,16 +24,6 @@ pub fn check(history: &History) -> Vec<Violation> {
 /// Looks for an order of the calls on each group of counters.
 #[must_use]
 pub fn search(history: &History) -> Found {
-    let mut found = Found::default();
-    for verdict in verdicts(history) {
-        found.add(verdict, |operation| violation(NAME, "this answer is impossible".to_owned(), [operation]));
-    }
-    found
-}
-
-/// What is found for each group of counters.
-#[must_use]
-pub fn verdicts(history: &History) -> Vec<Verdict> {
     let issued = &Issued::new(history);
     let groups = groups(history, issued);
     let mut calls: BTreeMap<usize, Vec<Timed<Call>>> = BTreeMap::new();
@@ -45,7 +35,12 @@ pub fn verdicts(history: &History) -> Vec<Verdict> {
             calls.entry(group).or_default().push(Timed { operation: operation.id, from_us, until_us, call });
         }
     }
-    calls.values().map(|calls| linear::check(&Counters { history }, State::default(), calls)).collect()
+    let mut found = Found::default();
+    for calls in calls.values() {
+        let verdict = linear::check(&Counters { history }, State::default(), calls);
+        found.add(verdict, |operation| violation(NAME, "this answer is impossible".to_owned(), [operation]));
+    }
+    found
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::issued::Issued;
-use super::linear::{self, Model, Timed, Verdict, Window};
+use super::linear::{self, Model, Timed, Window};
 use super::{Found, Violation, violation};
 use crate::history::{Action, Answer, History, Micros, Mode, Operation, Outcome, Refusal};
 
@@ -28,18 +28,12 @@ pub fn check(history: &History) -> Vec<Violation> {
 #[must_use]
 pub fn search(history: &History) -> Found {
     let mut found = Found::default();
-    for (lock, verdict) in verdicts(history) {
+    for (lock, calls) in partition(history) {
+        let verdict = linear::check(&Lock { history }, State::default(), &calls);
         let impossible = |operation| violation(NAME, format!("lock {lock}: this answer is impossible"), [operation]);
         found.add(verdict, impossible);
     }
     found
-}
-
-/// What is found for each lock.
-#[must_use]
-pub fn verdicts(history: &History) -> Vec<(&str, Verdict)> {
-    let locks = partition(history).into_iter();
-    locks.map(|(lock, calls)| (lock, linear::check(&Lock { history }, State::default(), &calls))).collect()
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
