@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 
 use rand::Rng as _;
 use tokio::time::Instant;
-use willow_api::ErrorCode;
+use willow_api::{ErrorCode, Problem};
 
 use crate::{Error, transport::Failed};
 
@@ -90,16 +90,7 @@ fn is_fail_over(failed: &Failed, servers: usize) -> bool {
 /// How long to wait before the next try; `None` is not at all.
 fn delay(policy: &RetryPolicy, attempt: u32, failed: &Failed, repeatable: bool) -> Option<Duration> {
     let asked = match &failed.error {
-        // The server does not know that some calls may be repeated without a request id.
-        Error::Refused(problem) if problem.code == ErrorCode::OutcomeUnknown && repeatable => {
-            Duration::from_millis(problem.facts.retry_after_ms.unwrap_or(0))
-        }
-        // A held lock or a reached limit is retryable too, but by the caller, who knows what to wait for.
-        Error::Refused(problem) if problem.retryable && matches!(problem.status, 429 | 503) => {
-            // The server says when it does not know whether the call took effect.
-            if problem.code == ErrorCode::OutcomeUnknown {
-                return None;
-            }
+        Error::Refused(problem) if may_ask_again(problem, repeatable) => {
             Duration::from_millis(problem.facts.retry_after_ms.unwrap_or(0))
         }
         // Nothing was done here, and nothing ever will be; another server may.
@@ -118,11 +109,19 @@ fn delay(policy: &RetryPolicy, attempt: u32, failed: &Failed, repeatable: bool) 
     Some(asked.max(bound.mul_f64(rand::rng().random::<f64>())))
 }
 
+/// Whether the server may say something else another time.
+fn may_ask_again(problem: &Problem, repeatable: bool) -> bool {
+    match problem.code {
+        // It does not know whether the call took effect, nor that some may be repeated without a request id.
+        ErrorCode::OutcomeUnknown => repeatable,
+        // A held lock or a reached limit is retryable too, but by the caller, who knows what to wait for.
+        _ => problem.retryable && matches!(problem.status, 429 | 503),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-
-    use willow_api::{ErrorCode, Problem};
 
     use super::*;
 

@@ -170,8 +170,9 @@ impl Group {
                 tracing::info!(group = %id, "this node leads");
                 // Their callers were sent away when the leader before lost its place: what these waits would be
                 // granted, nobody would know of.
-                let nameless = replica.read(|state| state.machine.nameless_waits());
-                proposer.lead(replica.clock.now_ms().max(replica.read(|state| state.machine.now_ms())));
+                let (nameless, time_ms) =
+                    replica.read(|state| (state.machine.nameless_waits(), state.machine.now_ms()));
+                proposer.lead(replica.clock.now_ms().max(time_ms));
                 for waiter in nameless {
                     proposer.cancel(CancelWait { waiter, undelivered: None });
                 }

@@ -73,14 +73,13 @@ impl Joining<'_> {
                     }
                 }
             }
-            if may_found && answers.is_empty() {
-                tracing::warn!(
-                    "founding a cluster without asking anybody: a founder that has lost its disk would found a second \
-                     one; name the other nodes"
-                );
-                return Found::Cluster;
-            }
             if may_found && answers.iter().all(|(_, answer)| self.leaves_it_to_us(answer)) {
+                if answers.is_empty() {
+                    tracing::warn!(
+                        "founding a cluster without asking anybody: a founder that has lost its disk would found a \
+                         second one; name the other nodes"
+                    );
+                }
                 return Found::Cluster;
             }
             if round.is_multiple_of(ROUNDS_QUIET) {

@@ -246,25 +246,21 @@ mod tests {
         Config { peer_listen: Some("127.0.0.1:7171".parse().unwrap()), peer_insecure: true, ..Config::default() }
     }
 
+    /// The setting that is refused after `change`.
+    fn refused(change: impl FnOnce(&mut Config)) -> Option<&'static str> {
+        let mut config = peered();
+        change(&mut config);
+        config.validate().err().map(|error| error.name)
+    }
+
     #[test]
     fn settings_of_a_node_among_others_fit_together() {
-        let refused = |change: &dyn Fn(&mut Config)| {
-            let mut config = peered();
-            change(&mut config);
-            config.validate().err().map(|error| error.name)
-        };
-        assert_eq!(refused(&|_| {}), None);
-        assert_eq!(
-            refused(&|config: &mut Config| config.join = vec!["n1:7171".to_owned(), "[::1]:7171".to_owned()]),
-            None
-        );
-        assert_eq!(refused(&|config: &mut Config| config.peer_listen = None), Some("peer_insecure"));
-        assert_eq!(refused(&|config: &mut Config| config.peer_insecure = false), Some("peer_certs"));
-        assert_eq!(refused(&|config: &mut Config| config.peer_certs = Some("certs".into())), Some("peer_insecure"));
-        assert_eq!(
-            refused(&|config: &mut Config| config.peer_listen = "10.0.0.1:1".parse().ok()),
-            Some("peer_insecure")
-        );
+        assert_eq!(refused(|_| {}), None);
+        assert_eq!(refused(|config| config.join = vec!["n1:7171".to_owned(), "[::1]:7171".to_owned()]), None);
+        assert_eq!(refused(|config| config.peer_listen = None), Some("peer_insecure"));
+        assert_eq!(refused(|config| config.peer_insecure = false), Some("peer_certs"));
+        assert_eq!(refused(|config| config.peer_certs = Some("certs".into())), Some("peer_insecure"));
+        assert_eq!(refused(|config| config.peer_listen = "10.0.0.1:1".parse().ok()), Some("peer_insecure"));
         let with_certs = |listen: &str, addr: Option<&str>| {
             let (peer_listen, peer_addr) = (listen.parse().ok(), addr.map(str::to_owned));
             let config = Config { peer_listen, peer_addr, peer_insecure: false, ..peered() };
@@ -274,21 +270,18 @@ mod tests {
         assert_eq!(with_certs("0.0.0.0:7171", Some("n1.example")), Some("peer_addr"));
         assert_eq!(with_certs("0.0.0.0:7171", Some("n1.example:7171")), None);
         for addr in ["n1", "http://n1:7171", "n1:0", ":7171", "::1:7171", "n 1:7171"] {
-            assert_eq!(refused(&|config: &mut Config| config.join = vec![addr.to_owned()]), Some("join"), "{addr}");
+            assert_eq!(refused(|config| config.join = vec![addr.to_owned()]), Some("join"), "{addr}");
         }
         let own = |config: &mut Config| config.join = vec![config.peer_listen.unwrap().to_string()];
-        assert_eq!(refused(&own), Some("join"));
+        assert_eq!(refused(own), Some("join"));
         let founds = |config: &mut Config| {
             own(config);
             config.bootstrap = true;
         };
-        assert_eq!(refused(&founds), None);
-        assert_eq!(refused(&|config: &mut Config| config.listen = "0.0.0.0:7070".parse().unwrap()), Some("client_url"));
-        assert_eq!(refused(&|config: &mut Config| config.client_url = Some("n1:7070".to_owned())), Some("client_url"));
-        assert_eq!(
-            refused(&|config: &mut Config| (config.restore, config.bootstrap) = (Some("b".into()), true)),
-            Some("restore")
-        );
+        assert_eq!(refused(founds), None);
+        assert_eq!(refused(|config| config.listen = "0.0.0.0:7070".parse().unwrap()), Some("client_url"));
+        assert_eq!(refused(|config| config.client_url = Some("n1:7070".to_owned())), Some("client_url"));
+        assert_eq!(refused(|config| (config.restore, config.bootstrap) = (Some("b".into()), true)), Some("restore"));
     }
 
     #[test]

@@ -110,8 +110,12 @@ struct Written<'a> {
 async fn backup(client: &Client, file: &Path) -> anyhow::Result<u64> {
     // What a link points to is replaced, not the link; and no device or pipe is.
     let real = file.canonicalize().ok();
+    anyhow::ensure!(
+        real.as_deref().is_none_or(Path::is_file),
+        "{} is no regular file; `-` writes to stdout",
+        file.display()
+    );
     let file = real.as_deref().unwrap_or(file);
-    anyhow::ensure!(file.is_file() || !file.exists(), "{} is no regular file; `-` writes to stdout", file.display());
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut partial = tempfile::NamedTempFile::new_in(folder)?;
     let bytes = client.backup(BufWriter::new(partial.as_file_mut())).await?;

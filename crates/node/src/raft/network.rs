@@ -57,12 +57,9 @@ struct Acknowledged {
 /// The way to one member.
 #[derive(Debug)]
 pub(crate) struct Link {
-    group: GroupId,
-    peers: Arc<Peers>,
+    network: Network,
     target: NodeId,
     lane: Lane,
-    let_go: Arc<Mutex<BTreeSet<NodeId>>>,
-    acknowledged: Arc<Mutex<BTreeMap<NodeId, Acknowledged>>>,
 }
 
 impl Network {
@@ -80,8 +77,7 @@ impl Network {
     fn link(&self, target: u64, node: &BasicNode, lane: Lane) -> Link {
         let target = NodeId(target);
         self.peers.learn_if_unknown(target, &node.addr);
-        let (let_go, acknowledged) = (Arc::clone(&self.let_go), Arc::clone(&self.acknowledged));
-        Link { group: self.group, peers: Arc::clone(&self.peers), target, lane, let_go, acknowledged }
+        Link { network: self.clone(), target, lane }
     }
 }
 
@@ -103,13 +99,13 @@ impl<R: AsyncRuntime> RaftNetworkFactory<TypeConfig<R>> for Network {
 
 impl Link {
     async fn call(&self, limit: Duration, lane: Lane, call: Call) -> Result<Answer, CallError> {
-        self.peers.call_within(limit, self.target, self.group, lane, call).await
+        self.network.peers.call_within(limit, self.target, self.network.group, lane, call).await
     }
 
     /// Notices a member that no longer has what it said it has: the library sends it nothing more, for what it
     /// acknowledged may have been counted.
     fn compare(&self, term: u64, previous: u64, sent: u64, appended: &Appended) {
-        let mut all = self.acknowledged.lock();
+        let mut all = self.network.acknowledged.lock();
         let known = all.entry(self.target).or_default();
         if known.term != term {
             *known = Acknowledged { term, ..Acknowledged::default() };
@@ -119,7 +115,7 @@ impl Link {
             Appended::UpTo(Some(last)) => known.index = known.index.max(last.index),
             Appended::Conflict if previous > 0 && previous <= known.index && !known.is_lost => {
                 known.is_lost = true;
-                let (node, group, entry) = (self.target, self.group, known.index);
+                let (node, group, entry) = (self.target, self.network.group, known.index);
                 tracing::error!(
                     %node, %group,
                     "node {node} no longer has entries up to {entry}, which it has acknowledged: its disk has lost data. \
@@ -135,7 +131,7 @@ impl Link {
             CallError::Transport(TransportError::Unreachable { .. }) => Unreachable::new(&error).into(),
             CallError::TimedOut(ms) => {
                 let timeout = Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
-                Timeout { action, id: self.peers.me().0, target: self.target.0, timeout }.into()
+                Timeout { action, id: self.network.peers.me().0, target: self.target.0, timeout }.into()
             }
             error => NetworkError::new(&error).into(),
         }
@@ -227,7 +223,7 @@ impl<R: AsyncRuntime> RaftNetworkV2<TypeConfig<R>> for Link {
             }
             Ok(_) => Err(NetworkError::new(&unexpected()).into()),
             Err(error) => {
-                if self.lane == Lane::Log && self.let_go.lock().remove(&self.target) {
+                if self.lane == Lane::Log && self.network.let_go.lock().remove(&self.target) {
                     return Ok(AppendEntriesResponse::Conflict);
                 }
                 Err(self.error(RPCTypes::AppendEntries, error))

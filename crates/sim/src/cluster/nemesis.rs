@@ -61,6 +61,7 @@ pub(super) fn heal(world: &World) {
 
 fn strike(world: &World, fault: &Fault, plan: &Plan, seed: u64, options: &Options) {
     let for_us = fault.for_us;
+    let replacing = || Replacing { skew_ms: plan.skew_ms.clone(), seed, options: options.clone() };
     match &fault.kind {
         Kind::Partition(shape) => cut(world, shape.clone(), for_us),
         Kind::Lossy(percent) => {
@@ -97,15 +98,13 @@ fn strike(world: &World, fault: &Fault, plan: &Plan, seed: u64, options: &Option
         Kind::Replace(place) => {
             let host = world.host(*place).filter(|host| !host.is_retired());
             if let Some((host, id)) = host.and_then(|host| host.node().map(|(node, _)| (host, node.id()))) {
-                let replacing = Replacing { skew_ms: plan.skew_ms.clone(), seed, options: options.clone() };
-                let world = world.clone();
+                let (world, replacing) = (world.clone(), replacing());
                 time::spawn(async move { replacing.run(world, host, id).await });
             }
         }
         Kind::BitFlip(place, rest) => {
             if let Some(host) = world.host(*place).filter(|host| !host.is_retired()) {
-                let replacing = Replacing { skew_ms: plan.skew_ms.clone(), seed, options: options.clone() };
-                time::spawn(flip::strike(world.clone(), host, *rest, for_us, seed, replacing));
+                time::spawn(flip::strike(world.clone(), host, *rest, for_us, seed, replacing()));
             }
         }
         Kind::CrashLeader(mode) => leader(world).into_iter().for_each(|host| crash(&host, *mode, for_us)),
